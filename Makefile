@@ -1,0 +1,34 @@
+# Two commands matter: `make demo` sets up and runs the main job, `make test` sets up and passes the tests.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# One thread a process: the study and the tests run processes side by side, and contended OpenMP threads collapse.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: demo test check lint types clean
+
+demo: $(READY)
+	$(BIN)/echoset study --preset quick --out runs/quick
+	@echo "Open runs/quick/report.html in a browser."
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2
+
+check: lint types test
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/pyright
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,dev]"
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) build dist runs
