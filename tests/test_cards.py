@@ -1,0 +1,108 @@
+"""The card and the manifest, letter for letter, and the small things beside them."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from drafts import make_draft
+
+from datasets_cards import Artifact, InputError, attach, cache_dir, write_artifact
+from datasets_cards.card import BEGIN, END, render_card
+from datasets_cards.manifest import Labeler, parse_version
+
+GOLDEN = Path(__file__).parent / "golden"
+SUMMARY = "The labels moved by MMD^2 = 0.103 [0.051, 0.155]; the null floor is 0.004."
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Artifact:
+    return write_artifact(tmp_path / "a", make_draft())
+
+
+def same_as_golden(name: str, text: str) -> None:
+    # To change it on purpose: write `text` to tests/golden and read the difference.
+    assert text == (GOLDEN / name).read_text(encoding="utf-8")
+
+
+def test_the_card_of_a_fresh_artifact_is_the_golden_one(artifact: Artifact) -> None:
+    same_as_golden("card.md", (artifact.path / "README.md").read_text())
+
+
+def test_the_card_with_a_shift_report_and_no_license_is_the_golden_one(tmp_path: Path) -> None:
+    draft = make_draft(dropped=0)
+    draft.source = draft.source.model_copy(update={"license": None})
+    artifact = write_artifact(tmp_path / "a", draft)
+    attach(artifact, {"shift/report.json": b"{}\n", "shift/drift_histogram.png": b"x"}, summary=SUMMARY)
+    same_as_golden("card_with_shift.md", (artifact.path / "README.md").read_text())
+
+
+def test_the_manifest_is_the_golden_one_but_for_when_and_by_which_writer(artifact: Artifact) -> None:
+    raw = json.loads((artifact.path / "manifest.json").read_text())
+    raw |= {"created": "...", "manifest_digest": "..."}
+    for file in raw["files"]:
+        if file["path"].endswith(".parquet"):  # their bytes are the Parquet writer's affair
+            file |= {"sha256": "...", "bytes": 0}
+    same_as_golden("manifest.json", json.dumps(raw, indent=2, ensure_ascii=False) + "\n")
+
+
+def test_the_card_is_a_function_of_the_manifest_alone(artifact: Artifact) -> None:
+    later = artifact.manifest.model_copy(update={"created": "2031-01-01T00:00:00+00:00", "files": []})
+    assert render_card(later) == (artifact.path / "README.md").read_text()
+
+
+def test_the_cards_yaml_is_read_back_whole_whatever_the_names_hold(tmp_path: Path) -> None:
+    draft = make_draft()
+    name = "weird: 'name' | # {{ 7 * 7 }} \"x\" ü.jsonl"
+    draft.source = draft.source.model_copy(update={"reference": name})
+    card = (write_artifact(tmp_path / "a", draft).path / "README.md").read_text()
+    metadata = yaml.safe_load(card.split("---\n")[1])
+    assert metadata["pretty_name"] == f"{name}, labeled by self_confidence"
+    assert [config["config_name"] for config in metadata["configs"]] == ["labels", "candidates", "original", "dropped"]
+    assert metadata["configs"][0]["default"] is True
+    assert metadata["license"] == "mit"
+    assert name in card.split("---\n", 2)[2]
+
+
+def test_an_unknown_license_is_other_and_a_warning(tmp_path: Path) -> None:
+    draft = make_draft()
+    draft.source = draft.source.model_copy(update={"license": None})
+    card = (write_artifact(tmp_path / "a", draft).path / "README.md").read_text()
+    assert yaml.safe_load(card.split("---\n")[1])["license"] == "other"
+    assert "**License unknown.**" in card
+
+
+def test_everything_echoset_writes_in_the_body_stands_between_its_marks(artifact: Artifact) -> None:
+    body = (artifact.path / "README.md").read_text().split("---\n", 2)[2]
+    assert body.startswith(BEGIN)
+    assert body.rstrip().endswith(END)
+
+
+def test_a_cards_header_passes_huggingface_hubs_own_check_of_shape(artifact: Artifact) -> None:
+    from huggingface_hub import DatasetCard
+
+    card = DatasetCard.load(artifact.path / "README.md")
+    assert card.data.license == "mit"
+    assert card.data.size_categories == ["n<1K"]
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ECHOSET_CACHE", str(tmp_path / "c"))
+    assert cache_dir() == tmp_path / "c"
+    monkeypatch.delenv("ECHOSET_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_dir() == tmp_path / ".cache" / "echoset"
+
+
+def test_versions_are_three_numbers_after_a_v() -> None:
+    assert parse_version("v1.20.3") == (1, 20, 3)
+    for text in ("1.0.0", "v1", "v1.0.0-rc1", "v-1.0.0", "v1.0.0 "):
+        with pytest.raises(InputError, match="not a version"):
+            parse_version(text)
+
+
+def test_a_labelers_digest_is_that_of_its_configuration() -> None:
+    first = Labeler(method="m", proposal="p", selector="s", config={"a": 1, "b": 2})
+    assert first.config_digest == Labeler(method="m", proposal="p", selector="s", config={"b": 2, "a": 1}).config_digest
+    with pytest.raises(ValueError, match="not the digest"):
+        Labeler(method="m", proposal="p", selector="s", config={"a": 2}, config_digest=first.config_digest)
