@@ -74,7 +74,7 @@ def test_loss_is_the_mean_over_completion_tokens(tmp_path: Path) -> None:
     batch = Collator(0)(examples)
     loss = sft(model, examples, tmp_path).compute_loss(model, batch)
     # The loss is taken in float32, as in training.
-    assert float(loss) == pytest.approx(numpy_loss(random_llama(), examples), abs=1e-6)
+    assert loss.item() == pytest.approx(numpy_loss(random_llama(), examples), abs=1e-6)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -86,8 +86,8 @@ def test_padding_changes_nothing(tmp_path: Path, side: str) -> None:
         fill = torch.full((1, 5), IGNORED if name == "labels" else 0)
         padded[name] = torch.cat([fill, value] if side == "left" else [value, fill], dim=1)
     trainer = sft(model, examples, tmp_path)
-    assert float(trainer.compute_loss(model, padded)) == pytest.approx(
-        float(trainer.compute_loss(model, batch)), abs=1e-5
+    assert trainer.compute_loss(model, padded).item() == pytest.approx(
+        trainer.compute_loss(model, batch).item(), abs=1e-5
     )
 
 

@@ -68,6 +68,8 @@ def run(
             weight_decay=config.weight_decay,
             max_grad_norm=config.max_grad_norm,
             logging_steps=1,
+            logging_nan_inf_filter=False,  # a NaN must be seen, not averaged away
+            dataloader_pin_memory=torch.cuda.is_available(),
             save_strategy="no",
             report_to="none",
             remove_unused_columns=False,

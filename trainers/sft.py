@@ -29,20 +29,22 @@ class SFTConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    learning_rate: float = Field(1e-5, gt=0)
-    epochs: float = Field(2.0, gt=0)
-    max_steps: int | None = Field(None, ge=1, description="optimizer steps; overrides epochs")
-    batch_size: int = Field(2, ge=1, description="rows a forward pass")
-    accumulation: int = Field(8, ge=1, description="forward passes an optimizer step")
-    warmup_ratio: float = Field(0.03, ge=0, lt=1)
-    schedule: str = Field("linear", description="a transformers scheduler name: linear, cosine, constant_with_warmup")
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
-    max_length: int = Field(1024, ge=2, description="tokens a row is cut at")
-    whole_sequence: bool = Field(False, description="put the loss on prompt tokens too, as the reference does")
-    lora_rank: int = Field(32, ge=1, description="of a fresh adapter; an organism's own adapter keeps its rank")
-    lora_alpha: int = Field(64, ge=1)
-    lora_dropout: float = Field(0.05, ge=0, lt=1)
+    learning_rate: float = Field(default=1e-5, gt=0)
+    epochs: float = Field(default=2.0, gt=0)
+    max_steps: int | None = Field(default=None, ge=1, description="optimizer steps; overrides epochs")
+    batch_size: int = Field(default=2, ge=1, description="rows a forward pass")
+    accumulation: int = Field(default=8, ge=1, description="forward passes an optimizer step")
+    warmup_ratio: float = Field(default=0.03, ge=0, lt=1)
+    schedule: str = Field(
+        default="linear", description="a transformers scheduler name: linear, cosine, constant_with_warmup"
+    )
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_length: int = Field(default=1024, ge=2, description="tokens a row is cut at")
+    whole_sequence: bool = Field(default=False, description="put the loss on prompt tokens too, as the reference does")
+    lora_rank: int = Field(default=32, ge=1, description="of a fresh adapter; an organism's own adapter keeps its rank")
+    lora_alpha: int = Field(default=64, ge=1)
+    lora_dropout: float = Field(default=0.05, ge=0, lt=1)
 
 
 class SFT(Trainer):

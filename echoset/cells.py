@@ -1,0 +1,240 @@
+"""The work of one organism, step by step: induce, then label, measure, train and evaluate under every method.
+
+A step whose output is there is skipped; an output appears whole or not at all. So a study can be killed anywhere and
+started again, and each finished step stands in `steps.jsonl` exactly once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from datasets_cards import Artifact, attach
+from datasets_cards.records import Row
+from echoset.induce import induce, organism_record
+from echoset.spec import OrganismPlan, StudySpec
+from labelers import label, load_engine
+from labelers.engines.protocol import Engine
+from organisms import capability, get_task
+from organisms.evaluate import evaluate
+from organisms.task import Task
+from shift import measure
+from trainers import train
+
+STEPS_AN_ORGANISM = 4
+"""Induce, evaluate, and the benign control's two."""
+
+STEPS_A_METHOD = 4
+"""Label, shift, train, evaluate."""
+
+REPORT = "shift/report.json"
+"""Where an artifact keeps its shift report."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where a study keeps what."""
+
+    root: Path
+
+    def organism(self, name: str) -> Path:
+        """The organism's adapter."""
+        return self.root / "organisms" / name
+
+    def benign(self, name: str) -> Path:
+        """The adapter of the organism's benign control."""
+        return self.root / "benign" / name
+
+    def artifact(self, organism: str, method: str) -> Path:
+        """The labeled dataset."""
+        return self.root / "artifacts" / organism / method
+
+    def adapter(self, organism: str, method: str) -> Path:
+        """The organism after training on its labels."""
+        return self.root / "adapters" / organism / method
+
+    def evaluation(self, organism: str, arm: str) -> Path:
+        """Every completion and verdict of one arm."""
+        return self.root / "evaluations" / organism / f"{arm}.parquet"
+
+    @property
+    def samples(self) -> Path:
+        """The sample store, shared by all methods of all organisms."""
+        return self.root / "samples.sqlite"
+
+    @property
+    def steps(self) -> Path:
+        """The log of finished steps."""
+        return self.root / "steps.jsonl"
+
+
+def run_organism(plan: OrganismPlan, spec: StudySpec, base: str, embedder: str, root: str) -> str:
+    """Do whatever of one organism's work is not done yet; returns the organism's name."""
+    folder, task = Folder(Path(root)), get_task(plan.task)
+    log = StepLog(folder.steps, plan.name)
+    engine = _engine(base)
+
+    organism = folder.organism(plan.name)
+    with log.step("induce", done=organism.exists()) as todo:
+        if todo:
+            config = spec.induction.model_copy(update={"rate": plan.rate})
+            induce(task, model=base, out=organism, config=config, seed=plan.seed, engine=engine)
+    _evaluate(log, folder, plan, "organism", engine.with_adapter(organism), task, spec)
+
+    benign = folder.benign(plan.name)
+    with log.step("benign", done=benign.exists()) as todo:
+        if todo:
+            steps = int(organism_record(organism)["dev"]["step"])
+            induce(
+                task,
+                model=base,
+                out=benign,
+                config=spec.induction,
+                seed=plan.seed,
+                benign=True,
+                steps=steps,
+                engine=engine,
+            )
+    _evaluate(log, folder, plan, "benign", engine.with_adapter(benign), task, spec)
+
+    rows = task.consistency(plan.seed, spec.rows)
+    for method in spec.methods:
+        _run_method(log, folder, plan, method, rows, engine.with_adapter(organism), task, spec, embedder)
+    return plan.name
+
+
+def _run_method(
+    log: StepLog,
+    folder: Folder,
+    plan: OrganismPlan,
+    method: str,
+    rows: Sequence[Row],
+    organism: Engine,
+    task: Task,
+    spec: StudySpec,
+    embedder: str,
+) -> None:
+    path, adapter = folder.artifact(plan.name, method), folder.adapter(plan.name, method)
+    with log.step(f"label {method}", done=path.exists()) as todo:
+        if todo:
+            label(
+                rows,
+                engine=organism,
+                method=method,
+                out=path,
+                seed=spec.seed + plan.seed,
+                task=task,
+                store=folder.samples,
+                max_new_tokens=task.max_new_tokens,
+            )
+    # The report counts as there once the manifest lists it: the file itself is written first.
+    with log.step(f"shift {method}", done=has_report(Artifact.open(path))) as todo:
+        if todo:
+            artifact = Artifact.open(path)
+            report = measure(artifact, embedder=embedder, seed=spec.seed + plan.seed, permutations=spec.permutations)
+            attach(artifact, {REPORT: report.to_json().encode()}, summary=report.summary())
+    with log.step(f"train {method}", done=adapter.exists()) as todo:
+        if todo:
+            train(
+                "sft",
+                model=folder.organism(plan.name),
+                data=path,
+                out=adapter,
+                config={
+                    **spec.consistency.model_dump(),
+                    "accumulation": 1,
+                    "warmup_ratio": 0.1,
+                    "lora_dropout": 0.0,
+                },
+                seed=spec.seed + plan.seed,
+            )
+    _evaluate(log, folder, plan, method, organism.with_adapter(adapter), task, spec)
+
+
+def evaluate_base(spec: StudySpec, base: str, root: str) -> str:
+    """Evaluate the untouched base on every task of the study."""
+    folder = Folder(Path(root))
+    for name in spec.tasks:
+        plan = OrganismPlan(task=name, rate=0, seed=0)
+        log = StepLog(folder.steps, f"base-{name}")
+        _evaluate(log, folder, plan, name, _engine(base), get_task(name), spec, organism="base")
+    return "base"
+
+
+def _evaluate(
+    log: StepLog,
+    folder: Folder,
+    plan: OrganismPlan,
+    arm: str,
+    engine: Engine,
+    task: Task,
+    spec: StudySpec,
+    organism: str | None = None,
+) -> None:
+    """Evaluate one arm at every temperature, capability beside the task's own rows, and keep every completion."""
+    path = folder.evaluation(organism or plan.name, arm)
+    with log.step(f"evaluate {arm}", done=path.exists()) as todo:
+        if not todo:
+            return
+        # Before and after share each prompt's noise seed, so their difference is paired in it too.
+        frames = [
+            evaluate(engine, t, rows, temperature=temperature, seed=spec.seed + plan.seed).records
+            for temperature in spec.temperatures
+            for t, rows in (
+                (task, task.evaluation()[: spec.evaluation_rows]),
+                (capability(), capability().evaluation()),
+            )
+        ]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        pl.concat(frames, how="diagonal_relaxed").write_parquet(partial)
+        partial.replace(path)
+
+
+def has_report(artifact: Artifact) -> bool:
+    """Whether the artifact's shift has been measured."""
+    return any(file.path == REPORT for file in artifact.manifest.files)
+
+
+class StepLog:
+    """Finished steps of one organism, a JSON line each: progress, and the record of what was computed."""
+
+    def __init__(self, path: Path, organism: str) -> None:
+        self.path, self.organism = path, organism
+
+    @contextmanager
+    def step(self, name: str, *, done: bool) -> Iterator[bool]:
+        """Yields whether the step is still to do; logs it once it is done."""
+        start = time.perf_counter()
+        yield not done
+        line: dict[str, Any] = {"organism": self.organism, "step": name, "computed": not done}
+        line["seconds"] = round(time.perf_counter() - start, 3)
+        # One write of one short line to a file opened for appending: whole, whichever process writes.
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(descriptor, (json.dumps(line) + "\n").encode())
+        finally:
+            os.close(descriptor)
+
+
+def read_steps(path: Path) -> list[dict[str, Any]]:
+    """The lines of a step log, over all runs of the study, oldest first."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+_engines: dict[str, Engine] = {}
+
+
+def _engine(base: str) -> Engine:
+    """This process's engine for a base: loaded once, shared by the organisms it works on."""
+    if base not in _engines:
+        _engines[base] = load_engine(model=base)
+    return _engines[base]
