@@ -77,6 +77,7 @@ class ModelIdentity:
         dtype: numeric type of the weights while sampling.
         quantization: scheme, or empty.
         chat_template: digest of the chat template.
+        end_tokens: ids that end a completion, ascending.
     """
 
     backend: str
@@ -87,6 +88,7 @@ class ModelIdentity:
     dtype: str
     quantization: str
     chat_template: str
+    end_tokens: tuple[int, ...] = ()
 
 
 class Engine(Protocol):
