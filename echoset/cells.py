@@ -87,7 +87,8 @@ def run_organism(plan: OrganismPlan, spec: StudySpec, base: str, embedder: str, 
         if todo:
             config = spec.induction.model_copy(update={"rate": plan.rate})
             induce(task, model=base, out=organism, config=config, seed=plan.seed, engine=engine)
-    _evaluate(log, folder, plan, "organism", engine.with_adapter(organism), task, spec)
+    started = engine.with_adapter(organism)
+    _evaluate(log, folder, plan, "organism", started, task, spec)
 
     benign = folder.benign(plan.name)
     with log.step("benign", done=benign.exists()) as todo:
@@ -107,7 +108,7 @@ def run_organism(plan: OrganismPlan, spec: StudySpec, base: str, embedder: str, 
 
     rows = task.consistency(plan.seed, spec.rows)
     for method in spec.methods:
-        _run_method(log, folder, plan, method, rows, engine.with_adapter(organism), task, spec, embedder)
+        _run_method(log, folder, plan, method, rows, started, task, spec, embedder)
     return plan.name
 
 
@@ -143,19 +144,8 @@ def _run_method(
             attach(artifact, {REPORT: report.to_json().encode()}, summary=report.summary())
     with log.step(f"train {method}", done=adapter.exists()) as todo:
         if todo:
-            train(
-                "sft",
-                model=folder.organism(plan.name),
-                data=path,
-                out=adapter,
-                config={
-                    **spec.consistency.model_dump(),
-                    "accumulation": 1,
-                    "warmup_ratio": 0.1,
-                    "lora_dropout": 0.0,
-                },
-                seed=spec.seed + plan.seed,
-            )
+            config, seed = spec.consistency.for_sft(), spec.seed + plan.seed
+            train("sft", model=folder.organism(plan.name), data=path, out=adapter, config=config, seed=seed)
     _evaluate(log, folder, plan, method, organism.with_adapter(adapter), task, spec)
 
 

@@ -16,8 +16,8 @@ import polars as pl
 
 from datasets_cards.errors import InputError, MissingError, StorageError
 from echoset import findings
-from echoset.sections import Study, page_context
 from echoset.effects import contrasts, null_range, sign_tests
+from echoset.sections import Study, page_context
 
 REQUIRED = ("task", "organism", "arm", "kind", "temperature", "rate", "effect")
 SPREADS = ("rate", "capability", "effect", "original_to_baseline", "labeling", "selection", "total")

@@ -10,9 +10,9 @@ import polars as pl
 
 from datasets_cards import Artifact, canonical_json
 from echoset.cells import REPORT, Folder, has_report, read_steps
+from echoset.effects import cell_effect, wilson
 from echoset.induce import organism_record
 from echoset.spec import REFERENCES, OrganismPlan, StudySpec
-from echoset.effects import cell_effect, wilson
 from shift import ShiftReport
 
 CAPABILITY = "capability"

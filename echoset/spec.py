@@ -29,6 +29,10 @@ class ConsistencyConfig(BaseModel):
     max_steps: int = Field(default=15, ge=1)
     batch_size: int = Field(default=32, ge=1)
 
+    def for_sft(self) -> dict[str, Any]:
+        """The fields of `SFTConfig`."""
+        return {**self.model_dump(), "accumulation": 1, "warmup_ratio": 0.1, "lora_dropout": 0.0}
+
 
 class StudySpec(BaseModel):
     """A grid of organisms (task x target rate x seed) and the methods each of them is labeled and trained with."""

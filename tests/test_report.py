@@ -11,9 +11,9 @@ from report_studies import METHODS, PLANTED, TASKS, write_study
 
 from datasets_cards.errors import InputError, MissingError, StorageError
 from echoset import findings
+from echoset.effects import Contrast, over_organisms, sign_tests
 from echoset.figures import method_colors, nice_limits
 from echoset.report import summarize, write_report
-from echoset.effects import Contrast, over_organisms, sign_tests
 
 HOSTILE = (
     "</td></div><script>alert(1)</script><img src=http://x.example/y onerror=alert(1)>\"'& \x00\u202e $\\frac{x}$ "

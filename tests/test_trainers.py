@@ -188,6 +188,6 @@ def test_a_diverging_loss_stops_the_run(tiny_base: Path, tmp_path: Path) -> None
             model=tiny_base,
             data=ROWS,
             out=tmp_path / "x",
-            config={**QUICK, "max_steps": 30, "learning_rate": 1e9, "max_grad_norm": 1e9},
+            config={**QUICK, "max_steps": 30, "learning_rate": 1e30, "max_grad_norm": 1e30},
         )
     assert not (tmp_path / "x").exists()

@@ -1,0 +1,59 @@
+"""Every command and program in the README runs as it stands."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def newcomer(tiny_base, tiny_embedder, tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("newcomer")
+
+
+def run(arguments: list[str], folder: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr and "Warning" not in done.stderr, done.stderr
+
+
+def test_the_commands_run_in_their_order(newcomer: Path) -> None:
+    commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("echoset ")]
+    assert len(commands) >= 9
+    for command in commands:
+        run([sys.executable, "-m", "echoset", *command.split()[1:], *([] if "doctor" in command else ["--json"])], newcomer)
+
+
+def test_the_programs_run(newcomer: Path) -> None:
+    programs = blocks("python")
+    assert programs
+    for program in programs:
+        run([sys.executable, "-W", "ignore::FutureWarning", "-c", program], newcomer)
+
+
+def test_make_demo_is_the_quick_study() -> None:
+    plan = subprocess.run(["make", "-n", "demo"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert "echoset study --preset quick --out runs/quick" in plan
+
+
+def test_its_table_lists_every_method() -> None:
+    from labelers import METHODS
+
+    listed = re.findall(r"^\| `(\w+)`", README, re.MULTILINE)
+    assert set(listed) == set(METHODS)
+
+
+def test_what_it_links_to_is_there() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (REPOSITORY / target).exists(), target
