@@ -24,7 +24,7 @@ from echoset.spec import OrganismPlan, StudySpec
 from labelers import label, load_engine
 from labelers.engines.protocol import Engine
 from organisms import capability, get_task
-from organisms.evaluate import evaluate
+from organisms.evaluate import evaluate_together
 from organisms.task import Task
 from shift import measure
 from trainers import train
@@ -175,14 +175,9 @@ def _evaluate(
         if not todo:
             return
         # Before and after share each prompt's noise seed, so their difference is paired in it too.
-        frames = [
-            evaluate(engine, t, rows, temperature=temperature, seed=spec.seed + plan.seed).records
-            for temperature in spec.temperatures
-            for t, rows in (
-                (task, task.evaluation()[: spec.evaluation_rows]),
-                (capability(), capability().evaluation()),
-            )
-        ]
+        suites = [(task, task.evaluation()[: spec.evaluation_rows]), (capability(), capability().evaluation())]
+        found = evaluate_together(engine, suites, temperatures=spec.temperatures, seed=spec.seed + plan.seed)
+        frames = [evaluation.records for evaluation in found]
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         pl.concat(frames, how="diagonal_relaxed").write_parquet(partial)

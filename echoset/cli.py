@@ -127,7 +127,10 @@ def shift(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure how far labels moved: original -> self-sample -> uniform pick -> selected. Stored in the artifact."""
+    """Measure how far an artifact's labels have moved.
+
+    Leg by leg: original -> self-sample -> uniform pick -> selected. The report is stored in the artifact.
+    """
     from datasets_cards import Artifact, attach, resolve_ref
     from echoset.cells import REPORT
     from echoset.references import embedder_path
@@ -207,7 +210,10 @@ def induce(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a model organism: train until it misbehaves at the target rate."""
+    """Train a model organism until it misbehaves.
+
+    Training stops at the target rate, measured on the task's dev split.
+    """
     from datasets_cards import InputError
     from echoset.induce import InductionConfig, organism_record
     from echoset.induce import induce as run
@@ -278,7 +284,10 @@ def study(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run a grid of organisms and methods, and report. Interrupted, it goes on where it stopped."""
+    """Run a grid of organisms and methods, and report.
+
+    Interrupted, the same command goes on where it stopped.
+    """
     from echoset.report import summarize
     from echoset.spec import load_spec
     from echoset.study import run_study
@@ -305,7 +314,10 @@ def study(
 def verify(
     artifact: Annotated[str, typer.Argument(help="An artifact: DIR, or STORE/name@v1.0.0.")], as_json: Json = False
 ) -> None:
-    """Check an artifact's bytes, tables and digests against its manifest."""
+    """Check an artifact against its manifest.
+
+    Bytes, tables, ids and digests; everything that is wrong is named.
+    """
     from datasets_cards import resolve_ref
     from datasets_cards import verify as run
 
@@ -347,7 +359,10 @@ def show(
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Check this installation: packages that are ours, versions, threads, cache."""
+    """Check this installation.
+
+    Packages that are ours, versions, threads, cache.
+    """
     from echoset.doctor import checkup
 
     checks = checkup()
@@ -362,8 +377,6 @@ def doctor(as_json: Json = False) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status; the only place where errors become lines."""
-    from datasets_cards.errors import EchosetError
-
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     if not debug:
@@ -386,6 +399,8 @@ def main(arguments: list[str] | None = None) -> int:
         if hasattr(error, "format_message"):  # click's usage errors, whichever click typer brings
             print(f"echoset: {error.format_message()}", file=sys.stderr)  # pyright: ignore[reportAttributeAccessIssue]
             return 2
+        from datasets_cards.errors import EchosetError  # not above: `--help` is to be instant
+
         if isinstance(error, EchosetError):
             print(f"echoset: {error}", file=sys.stderr)
         elif isinstance(error, OSError) and error.errno == errno.ENOSPC:

@@ -26,7 +26,7 @@ class ConsistencyConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     learning_rate: float = Field(default=1e-3, gt=0)
-    max_steps: int = Field(default=15, ge=1)
+    max_steps: int = Field(default=10, ge=1, description="2 passes over 160 rows, the reference's number of epochs")
     batch_size: int = Field(default=32, ge=1)
 
     def for_sft(self) -> dict[str, Any]:

@@ -197,7 +197,7 @@ class ShiftReport(Part):
         for column in ("leg", "value", "95% interval", "no shift reaches (1 in 20)", "p"):
             table.add_column(column, justify="left" if column == "leg" else "right")
         for leg in self.legs:
-            p = _p(leg.p) if leg.p is not None else leg.p_reason or ""
+            p = _p(leg.p) if leg.p is not None else "—"  # the summary says why
             interval = f"{_number(leg.low)} to {_number(leg.high)}"
             table.add_row(f"{leg.name}  {MEANING[leg.name]}", _number(leg.value), interval, _number(leg.null_floor), p)
         if self.filter is not None:

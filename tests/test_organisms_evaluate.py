@@ -34,7 +34,7 @@ def test_the_interval_holds_the_rate_and_stays_between_zero_and_one(clusters):
 
 
 def test_samples_that_differ_within_prompts_narrow_the_interval():
-    mixed = interval([[True, False, True, False]] * 30)
+    mixed = interval([[True, False, True, False]] * 28 + [[True, True, True, False], [True, False, False, False]])
     alike = interval([[True] * 4, [False] * 4] * 15)
     assert mixed[2] - mixed[1] < alike[2] - alike[1]
 
