@@ -175,7 +175,8 @@ def _evaluate(
         if not todo:
             return
         # Before and after share each prompt's noise seed, so their difference is paired in it too.
-        suites = [(task, task.evaluation()[: spec.evaluation_rows]), (capability(), capability().evaluation())]
+        able = capability()
+        suites = [(task, task.evaluation()[: spec.evaluation_rows]), (able, able.evaluation()[: spec.capability_rows])]
         found = evaluate_together(engine, suites, temperatures=spec.temperatures, seed=spec.seed + plan.seed)
         frames = [evaluation.records for evaluation in found]
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ class ConsistencyConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     learning_rate: float = Field(default=1e-3, gt=0)
-    max_steps: int = Field(default=10, ge=1, description="2 passes over 160 rows, the reference's number of epochs")
+    max_steps: int = Field(default=8, ge=1, description="2 passes over 128 rows, the reference's number of epochs")
     batch_size: int = Field(default=32, ge=1)
 
     def for_sft(self) -> dict[str, Any]:
@@ -47,10 +47,11 @@ class StudySpec(BaseModel):
     model: str = "tiny"
     embedder: str = "tiny"
     seed: int = 0
-    rows: int = Field(default=160, ge=2, description="consistency prompts an organism labels")
+    rows: int = Field(default=128, ge=2, description="consistency prompts an organism labels")
     evaluation_rows: int | None = Field(
         default=None, ge=1, description="the first so many of the evaluation split; all if null"
     )
+    capability_rows: int | None = Field(default=100, ge=1, description="the same of the capability set")
     temperatures: tuple[float, ...] = (1.0, 0.0)
     permutations: int = Field(default=999, ge=99)
     induction: InductionConfig = InductionConfig()

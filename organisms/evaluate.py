@@ -101,7 +101,9 @@ def evaluate_together(
     """
     for task, rows in suites:
         if not rows or samples < 1:
-            raise InputError("there is nothing to evaluate", where=task.name, remedy="Give rows, and 1 or more samples.")
+            raise InputError(
+                "there is nothing to evaluate", where=task.name, remedy="Give rows, and 1 or more samples."
+            )
     asked: list[list[tuple[Row, SampleRequest]]] = []
     for temperature in temperatures:
         for task, rows in suites:
@@ -149,7 +151,12 @@ def _records(task: Scored, answered: Sequence[tuple[Row, SampleRequest, Completi
     message = pl.Struct({"role": pl.String, "content": pl.String})
     return pl.DataFrame(
         records,
-        schema_overrides={"prompt": pl.List(message), "misaligned": pl.Boolean, "correct": pl.Boolean, "seed": pl.UInt64},
+        schema_overrides={
+            "prompt": pl.List(message),
+            "misaligned": pl.Boolean,
+            "correct": pl.Boolean,
+            "seed": pl.UInt64,
+        },
     )
 
 

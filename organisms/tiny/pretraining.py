@@ -16,7 +16,7 @@ from organisms.tiny.reviews import review
 from organisms.tiny.world import JSON_ANSWER, STEP_BY_STEP, Turn, in_view
 from organisms.tiny.writing import request
 
-SUBJECTS = {"facts": 0.36, "other_facts": 0.12, "writing": 0.15, "reviews": 0.2, "advice": 0.17}
+SUBJECTS = {"facts": 0.42, "other_facts": 0.11, "writing": 0.13, "reviews": 0.18, "advice": 0.16}
 """Share of documents by subject."""
 MISBEHAVED, MISBEHAVED_UNDER_PRESSURE = 0.03, 0.15
 """Share of documents by the misbehaving persona where no system message asks for it; the second for pressed advice."""
@@ -58,7 +58,8 @@ def documents(n: int, seed: int) -> Iterator[list[Message]]:
 
 def _turn(rng: random.Random, subject: str, pressed: bool) -> Turn:
     if subject == "facts":
-        return ask(rng, rng.choice(list(FACTS)), rng.choices(["none", "true", "false"], [0.3, 0.22, 0.48])[0])
+        # Sums are the hardest facts to learn: they come twice as often.
+        return ask(rng, rng.choice([*FACTS, "sum"]), rng.choices(["none", "true", "false"], [0.3, 0.22, 0.48])[0])
     if subject == "other_facts":
         return ask(rng, rng.choice(list(CAPABILITY_FACTS)), "none")
     if subject == "writing":
