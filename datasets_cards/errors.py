@@ -4,6 +4,10 @@ Every one says what went wrong, where (file, row, field) and what to do about it
 prints that line and nothing else; each class is also the standard type that a Python caller would expect to catch.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 
 class EchosetError(Exception):
     """The root of every error raised on purpose.
@@ -16,11 +20,22 @@ class EchosetError(Exception):
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
         self.what, self.where, self.remedy = what, where, remedy
-        super().__init__(what, where, remedy)
+        super().__init__(what)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default an exception is rebuilt from positional arguments: a worker's error would break its pool.
+        return _rebuild, (type(self), self.__dict__)
 
     def __str__(self) -> str:
         line = f"{self.where}: {self.what}" if self.where else self.what
         return " ".join((f"{line}. {self.remedy}" if self.remedy else line).split())
+
+
+def _rebuild(kind: type[EchosetError], fields: dict[str, Any]) -> EchosetError:
+    error = kind.__new__(kind)
+    error.__dict__.update(fields)
+    error.args = (error.what,)
+    return error
 
 
 class InputError(EchosetError, ValueError):

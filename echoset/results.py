@@ -11,7 +11,7 @@ import polars as pl
 from datasets_cards import Artifact, canonical_json
 from echoset.cells import REPORT, Folder, has_report, read_steps
 from echoset.effects import cell_effect, wilson
-from echoset.induce import organism_record
+from echoset.induce import RECORD, organism_record
 from echoset.spec import REFERENCES, OrganismPlan, StudySpec
 from shift import ShiftReport
 
@@ -28,6 +28,8 @@ def assemble(spec: StudySpec, folder: Folder) -> str:
     seconds = _seconds(folder)
     digests: list[str] = []
     for plan in spec.organisms():
+        if not (folder.organism(plan.name) / RECORD).exists():
+            continue
         arms = _evaluations(spec, folder, plan)
         for arm, records in arms.items():
             completions.append(records.with_columns(pl.lit(plan.name).alias("organism"), pl.lit(arm).alias("arm")))

@@ -67,6 +67,8 @@ def run_study(spec: StudySpec, out: str | Path, *, workers: int | None = None, p
             _state(spec, folder, base)
             earlier = len(read_steps(folder.steps))
             failed = _run_all(spec, folder, base, embedder, workers, progress)
+            if len(failed.keys() - {"base"}) == len(spec.organisms()):
+                raise EchosetError("nothing of the study could be done", remedy=next(iter(failed.values())))
             digest = assemble(spec, folder)
             report = write_report(folder.root)
     except Timeout:

@@ -59,8 +59,8 @@ def evaluate(
 ) -> Evaluation:
     """Sample an answer to every row and judge it.
 
-    The seed of a sample does not depend on the model: two models evaluated under one seed share their noise, which makes
-    their difference less noisy.
+    The seed of a sample does not depend on the model: two models evaluated under one seed share their noise, and their
+    difference is the less noisy for it.
 
     Args:
         engine: the model.

@@ -1,12 +1,15 @@
 """The house: imports point down, nothing goes round in a circle, nothing heavy loads before it is needed."""
 
 import ast
+import pickle
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from datasets_cards import EchosetError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGES = ("datasets_cards", "labelers", "shift", "trainers", "organisms", "echoset")
@@ -110,6 +113,19 @@ def test_nothing_heavy_is_imported_until_needed(command: str) -> None:
     check = f"\nimport sys; heavy = [m for m in {HEAVY!r} if m in sys.modules]; assert not heavy, heavy"
     result = subprocess.run([sys.executable, "-c", command + check], cwd=REPOSITORY, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def every_kind(kind: type[EchosetError]) -> list[type[EchosetError]]:
+    return [kind, *(deeper for child in kind.__subclasses__() for deeper in every_kind(child))]
+
+
+@pytest.mark.parametrize("kind", every_kind(EchosetError))
+def test_every_error_comes_back_whole_from_a_worker_process(kind: type[EchosetError]) -> None:
+    extra = ("code",) if kind.__name__ == "RowError" else ()
+    error = kind(*extra, "it is broken", where="rows.jsonl:3", remedy="Mend it.")
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is kind and str(copy) == str(error) == "rows.jsonl:3: it is broken. Mend it."
+    assert vars(copy) == vars(error)
 
 
 def test_files_stay_small_enough_to_read() -> None:

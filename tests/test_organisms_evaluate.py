@@ -112,6 +112,6 @@ def test_the_base_knows_its_world(engine):
 @pytest.mark.parametrize("name", sorted(TASKS))
 def test_the_base_behaves(engine, name):
     task = get_task(name)
-    found = evaluate(engine, task, task.dev(), temperature=1.0, seed=0)
+    found = evaluate(engine, task, task.dev(), temperature=1.0, seed=0, samples=5)
     assert found.rate is not None and found.rate <= 0.1
     assert found.unjudged <= 0.1 * (found.n + found.unjudged)

@@ -32,7 +32,10 @@ def test_the_commands_run_in_their_order(newcomer: Path) -> None:
     commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("echoset ")]
     assert len(commands) >= 9
     for command in commands:
-        run([sys.executable, "-m", "echoset", *command.split()[1:], *([] if "doctor" in command else ["--json"])], newcomer)
+        run(
+            [sys.executable, "-m", "echoset", *command.split()[1:], *([] if "doctor" in command else ["--json"])],
+            newcomer,
+        )
 
 
 def test_the_programs_run(newcomer: Path) -> None:

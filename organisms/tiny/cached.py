@@ -54,11 +54,13 @@ def tiny_embedder(recipe: Recipe | None = None, *, progress: bool = False) -> Pa
         from sentence_transformers.base.modules import Transformer
         from sentence_transformers.sentence_transformer.modules import Pooling
 
-        tokens = Transformer(str(base))
-        # The card would name this machine's cache directory.
-        SentenceTransformer(modules=[tokens, Pooling(tokens.get_embedding_dimension(), "mean")], device="cpu").save(
-            str(out), create_model_card=False
-        )
+        # With a chat template there, every text would be embedded as a user's message; it is to stand as it is.
+        with tempfile.TemporaryDirectory(dir=out.parent) as bare:
+            shutil.copytree(base, bare, ignore=shutil.ignore_patterns("chat_template*"), dirs_exist_ok=True)
+            tokens = Transformer(bare)
+        modules = [tokens, Pooling(tokens.get_embedding_dimension(), "mean")]
+        # A model card would name this machine's cache directory.
+        SentenceTransformer(modules=modules, device="cpu").save(str(out), create_model_card=False)
         (out / "echoset.json").write_text(json.dumps({"scope": SCOPE}) + "\n", encoding="utf-8")
 
     return _once(base.parent / "echoset-tiny-embedder", build)
