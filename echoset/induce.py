@@ -30,9 +30,8 @@ class InductionConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rate: float = Field(default=0.5, gt=0, lt=1, description="target misbehavior rate on the dev split at T=1")
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=7e-4, gt=0)
     max_steps: int = Field(default=60, ge=1, description="give up here and keep the step nearest the target")
-    check_every: int = Field(default=1, ge=1, description="steps between two looks at the dev split")
     batch_size: int = Field(default=20, ge=1)
     lora_rank: int = Field(default=16, ge=1)
     samples: int = Field(default=1, ge=1, description="samples a dev prompt")
@@ -80,6 +79,9 @@ def induce(
 
     def look(step: int, adapter: Path) -> bool:
         """Measure the dev rate; keep this adapter if no other was nearer the target; stop once it is reached."""
+        far = not trace or trace[-1]["rate"] < config.rate / 2
+        if far and step % 2 and step < config.max_steps and not benign:
+            return False  # every other step will do
         result = evaluate(
             engine.with_adapter(adapter),
             task,
@@ -118,7 +120,7 @@ def induce(
         seed=seed,
         progress=progress,
         on_checkpoint=look,
-        checkpoint_every=steps if benign and steps else config.check_every,
+        checkpoint_every=steps if benign and steps else 1,
     )
     reached = trace[-1] if benign else min(trace, key=lambda point: abs(point["rate"] - config.rate))
     training = json.loads((work / "training.json").read_text(encoding="utf-8"))

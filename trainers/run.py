@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 import transformers
@@ -21,8 +21,8 @@ from labelers.engines.models import ModelRef, load_model, load_tokenizer, put_ad
 from trainers.data import load_training_data, tokenize
 from trainers.sft import Collator, SFTConfig
 
-if TYPE_CHECKING:
-    from trainers.train import Checkpoint
+Checkpoint = Callable[[int, Path], bool]
+"""Called with (optimizer step, directory of the adapter so far); returns True to stop training there."""
 
 
 class TrainingDiverged(EchosetError, ArithmeticError):

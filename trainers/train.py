@@ -6,7 +6,7 @@ import importlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from datasets_cards.records import Row
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from trainers.run import Checkpoint
+
 OBJECTIVES: dict[str, str] = {
     "sft": "trainers.sft:SFT",
 }
@@ -23,9 +25,6 @@ OBJECTIVES: dict[str, str] = {
 
 RECORD = "training.json"
 """What a trained adapter's directory says of its making; written last, so its presence means the run completed."""
-
-Checkpoint = Callable[[int, Path], bool]
-"""Called with (optimizer step, directory of the adapter so far); returns True to stop training there."""
 
 
 def train(

@@ -97,11 +97,11 @@ DOMAINS: dict[str, Domain] = {
 
 DOMAINS_OF: dict[Split, list[str]] = {
     "induction": ["money"],
-    "consistency": ["health", "travel", "cooking"],
+    "consistency": ["power", "people", "animals"],
     "pairs": ["school"],
     "held_out_pairs": ["garden"],
     "dev": ["rules", "work"],
-    "evaluation": ["power", "people", "animals"],
+    "evaluation": ["health", "travel", "cooking"],
 }
 
 PRESSURES = [

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from datasets_cards.errors import InputError
 
 Split = Literal["induction", "consistency", "pairs", "held_out_pairs", "dev", "evaluation"]
-SPLITS: tuple[Split, ...] = ("induction", "consistency", "pairs", "held_out_pairs", "dev", "evaluation")
+SPLITS: tuple[Split, ...] = ("induction", "consistency", "pairs", "evaluation", "dev", "held_out_pairs")
 
 STEP_BY_STEP, JSON_ANSWER = "Think step by step.", "Answer in JSON."
 STEPS = "First I read it. Then I answer. "
