@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from organisms.task import Task
-
 from datasets_cards import InputError
 from datasets_cards.records import Row
 from organisms import get_task
+from organisms.task import Task
 
 TINY = "tiny"
 
