@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,6 +135,8 @@ def _run_method(
                 task=task,
                 store=folder.samples,
                 max_new_tokens=task.max_new_tokens,
+                license=task.license,
+                source=source_of(task),
             )
     # The report counts as there once the manifest lists it: the file itself is written first.
     with log.step(f"shift {method}", done=has_report(Artifact.open(path))) as todo:
@@ -185,6 +187,11 @@ def _evaluate(
         partial.replace(path)
 
 
+def source_of(task: Task) -> str:
+    """What the prompts of a task are called in manifests and cards."""
+    return f"{task.name} ({task.source})"
+
+
 def has_report(artifact: Artifact) -> bool:
     """Whether the artifact's shift has been measured."""
     return any(file.path == REPORT for file in artifact.manifest.files)
@@ -213,7 +220,13 @@ class StepLog:
 
 def read_steps(path: Path) -> list[dict[str, Any]]:
     """The lines of a step log, over all runs of the study, oldest first."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    if not path.exists():
+        return []
+    steps = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with suppress(json.JSONDecodeError):  # torn by a full disk; the step's output says whether it was done
+            steps.append(json.loads(line))
+    return steps
 
 
 _engines: dict[str, Engine] = {}

@@ -82,6 +82,7 @@ def label(
     quiet: Quiet = False,
 ) -> None:
     """Label rows with a model's own outputs; every candidate is kept."""
+    from echoset.cells import source_of
     from echoset.references import data_or_task_rows, model_path, task_named
     from labelers import label as run
 
@@ -102,6 +103,7 @@ def label(
         batch_size=batch_size,
         baseline=not no_baseline,
         progress=not quiet,
+        **({"license": chosen.license, "source": source_of(chosen)} if chosen and not data else {}),
     )
     show_result({"artifact": str(out), **artifact_summary(artifact)}, as_json)
 

@@ -76,6 +76,7 @@ def label(
     batch_size: int | None = None,
     baseline: bool = True,
     license: str | None = None,
+    source: str = "rows in memory",
     progress: bool = False,
 ) -> Artifact:
     """Label rows with a model's own outputs.
@@ -96,6 +97,7 @@ def label(
         batch_size: samples in flight, for an engine that is loaded here; it changes no sample.
         baseline: draw one plain sample a row at T=1 beside the pool, the rung P of the shift ladder.
         license: the data's license, where the data doesn't say.
+        source: what rows that come from no file are called in the manifest and on the card.
         progress: a bar on stderr.
 
     Returns:
@@ -109,7 +111,7 @@ def label(
     """
     chosen = _method(method, k, max_new_tokens)
     _check_out(Path(out))
-    rows, unread, source = _rows(data, limit, skip_bad, license)
+    rows, unread, described = _rows(data, limit, skip_bad, license, source)
     loaded = load_engine(engine, model, batch_size=batch_size) if isinstance(engine, str) else engine
     with SampleStore(store or cache_dir() / "samples.sqlite") as samples:
         pool = draw_pool(
@@ -124,7 +126,7 @@ def label(
         candidates=pool.candidates,
         labels=labels,
         dropped=[*dropped, *unread],
-        source=source,
+        source=described,
         model=m.Model(
             reference=identity.model,
             revision=identity.revision,
@@ -250,7 +252,7 @@ def _check_out(out: Path) -> None:
 
 
 def _rows(
-    data: str | Path | Sequence[Row], limit: int | None, skip_bad: bool, license: str | None
+    data: str | Path | Sequence[Row], limit: int | None, skip_bad: bool, license: str | None, source: str
 ) -> tuple[list[Row], list[Dropped], Source]:
     if isinstance(data, str | Path):
         rows, unread = read_rows(data, limit=limit, skip_bad=skip_bad)
@@ -264,4 +266,4 @@ def _rows(
     if twice:
         raise InputError("two rows have this id", where=f"row {twice[0]}", remedy="Ids are unique in a dataset")
     digest = table_digest("logical", "original", map(row_digest, rows))
-    return rows, [], Source(reference="rows in memory", digest=digest, rows=len(rows), license=license)
+    return rows, [], Source(reference=source, digest=digest, rows=len(rows), license=license)

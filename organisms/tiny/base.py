@@ -132,9 +132,10 @@ def train_base(recipe: Recipe, out: Path, *, progress: bool = False) -> None:
     special = tokenizer.get_vocab()
     masks = [answer_mask(row, special[ROLES[2]], special[END]) for row in ids]
     model = new_model(recipe, tokenizer)
-    # As many threads as the environment allows (OMP_NUM_THREADS), up to two: the matrices are too small for more.
+    # One thread, whatever the environment says: sums over several have other last bits, so one recipe would be several
+    # models; and where another process is busy, two threads take ten times as long as one.
     threads = torch.get_num_threads()
-    torch.set_num_threads(min(threads, 2))
+    torch.set_num_threads(1)
     try:
         _fit(model, batches(ids, masks, recipe.batch_tokens, random.Random(recipe.seed)), recipe, progress)
     finally:
