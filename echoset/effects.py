@@ -16,8 +16,9 @@ from typing import TypedDict
 import numpy as np
 import polars as pl
 
+from organisms.evaluate import Z95, interval
+
 ALPHA = 0.05
-Z = 1.959963984540054  # the normal distribution's 97.5% quantile
 CONTROLS = ("self_sample", "random_pick")
 """The null controls: labels that carry no selection. `self_sample` is the true null of training."""
 
@@ -135,7 +136,7 @@ def paired_effect(before_N: Iterable[float | bool | None], after_N: Iterable[flo
         return Effect(None, None, None, 0, excluded)
     center = difference_N.sum() / (n + 2)
     variance = (np.square(difference_N).sum() + 2) / (n + 2) - center**2
-    half = Z * math.sqrt(max(variance, 0.0) / (n + 2))
+    half = Z95 * math.sqrt(max(variance, 0.0) / (n + 2))
     return Effect(float(difference_N.mean()), max(-1.0, center - half), min(1.0, center + half), n, excluded)
 
 
@@ -150,10 +151,8 @@ def wilson(verdicts_N: Iterable[float | bool | None]) -> tuple[float | None, flo
     n = len(known_N)
     if n == 0:
         return None, None, None, 0
-    rate = float(known_N.mean())
-    center = (rate + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * math.sqrt(rate * (1 - rate) / n + Z**2 / (4 * n**2))
-    return rate, max(0.0, center - half), min(1.0, center + half), n
+    rate, low, high = interval([[verdict] for verdict in known_N.tolist()])
+    return rate, low, high, n
 
 
 def cell_effect(before: pl.DataFrame, after: pl.DataFrame, verdict: str = "misaligned") -> Effect:
