@@ -21,7 +21,18 @@ MAY_IMPORT = {
     "organisms": {"datasets_cards", "labelers"},
     "echoset": {"datasets_cards", "labelers", "shift", "trainers", "organisms"},
 }
-HEAVY = ("torch", "transformers", "datasets", "sentence_transformers", "peft", "scipy", "sklearn", "matplotlib")
+HEAVY = (
+    "torch",
+    "transformers",
+    "datasets",
+    "sentence_transformers",
+    "peft",
+    "scipy",
+    "sklearn",
+    "matplotlib",
+    "aiohttp",
+    "vllm",
+)
 
 
 def modules() -> dict[str, Path]:
