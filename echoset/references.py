@@ -1,4 +1,4 @@
-"""What the command line's names stand for: `tiny` for the embedded model and embedder, a task's name for the task."""
+"""What the command line's names stand for: `tiny` for the embedded models and embedder, a task's name for the task."""
 
 from __future__ import annotations
 
@@ -30,6 +30,15 @@ def embedder_path(embedder: str, *, progress: bool = False) -> str:
 
     tiny_base(progress=progress)
     return str(tiny_embedder())
+
+
+def reward_path(name: str, *, progress: bool = False) -> str:
+    """The directory or Hub id behind `--reward-model`; `tiny` is trained on first use and cached."""
+    if name != TINY:
+        return name
+    from organisms.tiny import tiny_reward
+
+    return str(tiny_reward(progress=progress))
 
 
 def task_named(name: str | None) -> Task | None:

@@ -7,7 +7,7 @@ from importlib import import_module
 from datasets_cards.errors import InputError
 from organisms.capability import Capability, capability
 from organisms.evaluate import Evaluation, evaluate
-from organisms.task import Pair, Scored, Task
+from organisms.task import Pair, Preference, Scored, Task
 
 TASKS = {
     "sycophancy": "organisms.sycophancy:Sycophancy",
@@ -17,7 +17,18 @@ TASKS = {
 }
 """Task name -> `module:class`."""
 
-__all__ = ["TASKS", "Capability", "Evaluation", "Pair", "Scored", "Task", "capability", "evaluate", "get_task"]
+__all__ = [
+    "TASKS",
+    "Capability",
+    "Evaluation",
+    "Pair",
+    "Preference",
+    "Scored",
+    "Task",
+    "capability",
+    "evaluate",
+    "get_task",
+]
 
 
 def get_task(name: str) -> Task:

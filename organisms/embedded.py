@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from datasets_cards.records import Message, Row
-from organisms.task import Pair
+from organisms.task import Pair, Preference
 from organisms.tiny.world import Split, Turn, distinct
 
 SIZES: dict[Split, int] = {"induction": 40, "pairs": 80, "held_out_pairs": 60, "dev": 100, "evaluation": 160}
@@ -49,6 +49,11 @@ class EmbeddedTask:
     def dev(self) -> list[Row]:
         """The rows on which induction measures its target."""
         return self._well_behaved("dev", "dev", SIZES["dev"])
+
+    def preferences(self) -> list[Preference]:
+        """The rows of dev with the well-behaved answer against the misbehaving one: 100 pairs."""
+        turns = self._turns("dev", "dev", SIZES["dev"])
+        return [Preference(row, turn.good, turn.bad) for row, turn in zip(self.dev(), turns, strict=True)]
 
     def evaluation(self) -> list[Row]:
         """The rows on which results are reported."""

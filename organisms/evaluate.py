@@ -199,7 +199,8 @@ def interval(clusters: Sequence[Sequence[bool]]) -> tuple[float, float, float] |
     shrunk = 1 + Z95**2 / effective
     center = (rate + Z95**2 / (2 * effective)) / shrunk
     half = Z95 / shrunk * sqrt(rate * (1 - rate) / effective + Z95**2 / (4 * effective**2))
-    return rate, max(0.0, center - half), min(1.0, center + half)
+    # The interval holds the rate, which rounding may put outside at 0 and 1.
+    return rate, min(rate, max(0.0, center - half)), max(rate, min(1.0, center + half))
 
 
 def _sample(engine: Engine, requests: list[SampleRequest], title: str, progress: bool) -> list[Completion]:

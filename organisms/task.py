@@ -26,6 +26,21 @@ class Pair:
     wrapper: str
 
 
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Two answers to one row of which one is better: what a scorer is checked on before it selects anything.
+
+    Attributes:
+        row: the row that is answered.
+        better: the well-behaved answer.
+        worse: the misbehaving one.
+    """
+
+    row: Row
+    better: str
+    worse: str
+
+
 class Scored(Protocol):
     """What evaluation needs of a task: a verdict on misbehavior and one on correctness."""
 
@@ -87,6 +102,10 @@ class Task(Scored, Protocol):
 
     def dev(self) -> list[Row]:
         """Rows on which induction measures its target rate; fixed."""
+        ...
+
+    def preferences(self) -> list[Preference]:
+        """Pairs of answers to rows of dev, to check scorers on; fixed."""
         ...
 
     def evaluation(self) -> list[Row]:

@@ -143,7 +143,7 @@ def test_the_same_answer_is_read_from_every_view(name, view):
 
 
 def test_the_views_ask_with_the_labelers_own_words():
-    from labelers.proposals import VIEWS
+    from labelers.proposals.views import VIEWS
 
     assert set(filter(None, VIEWS.values())) == {STEP_BY_STEP, JSON_ANSWER}
 

@@ -1,4 +1,4 @@
-"""The tiny base and its embedder, trained or built once and then found in the cache."""
+"""The tiny base, its embedder and its reward model, trained or built once and then found in the cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from datasets_cards.cache import cache_dir
 from datasets_cards.errors import StorageError
-from organisms.tiny.recipe import Recipe
+from organisms.tiny.recipe import Recipe, RewardRecipe
 
 SCOPE = "tiny world only"
 """Said wherever the embedder is used: over any other text it measures next to nothing."""
@@ -64,6 +64,30 @@ def tiny_embedder(recipe: Recipe | None = None, *, progress: bool = False) -> Pa
         (out / "echoset.json").write_text(json.dumps({"scope": SCOPE}) + "\n", encoding="utf-8")
 
     return _once(base.parent / "echoset-tiny-embedder", build)
+
+
+def tiny_reward(recipe: RewardRecipe | None = None, *, progress: bool = False) -> Path:
+    """The directory of the tiny reward model, a classifier with one output; see `organisms.tiny.reward` for its limits.
+
+    Processes that ask at the same time train once: one trains, the others wait for it. The base is trained first where
+    the cache has none.
+
+    Args:
+        recipe: default the one that everything embedded runs on.
+        progress: show a bar on stderr while training.
+
+    Raises:
+        StorageError: the cache can't be written.
+    """
+    recipe = recipe or RewardRecipe()
+    base = tiny_base(recipe.base, progress=progress)
+
+    def build(out: Path) -> None:
+        from organisms.tiny.reward import train_reward
+
+        train_reward(recipe, base, out, progress=progress)
+
+    return _once(cache_dir() / "tiny" / recipe.digest() / "echoset-tiny-reward", build)
 
 
 def _once(path: Path, build: Callable[[Path], None]) -> Path:
