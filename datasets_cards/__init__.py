@@ -1,8 +1,9 @@
 """Labeled datasets as artifacts: rows in, versioned folders with a manifest and a card out."""
 
 from datasets_cards.artifact import Artifact
+from datasets_cards.attaching import attach
 from datasets_cards.cache import cache_dir
-from datasets_cards.canonical import canonical_json, file_digest, logical_digest, scores_digest, sha256_hex
+from datasets_cards.canonical import Digests, canonical_json, file_digest, sha256_hex
 from datasets_cards.errors import (
     ConflictError,
     EchosetError,
@@ -13,17 +14,20 @@ from datasets_cards.errors import (
     StorageError,
 )
 from datasets_cards.local_hub import LocalHub, Release
-from datasets_cards.manifest import Engine, Labeler, Manifest, Model, Parent, Source, package_versions
-from datasets_cards.records import Candidate, Dropped, Label, Message, Row, Score
+from datasets_cards.manifest import Engine, Labeler, Manifest, Model, Parent, ScorerCheck, Source, package_versions
+from datasets_cards.records import SELF_SAMPLE, Candidate, Dropped, Label, Message, Row, Score
 from datasets_cards.refs import is_artifact, is_reference, resolve_ref
-from datasets_cards.sources import describe_source, iter_rows, read_rows
+from datasets_cards.sources import Scan, read_rows, scan_rows
 from datasets_cards.verify import Finding, verify
-from datasets_cards.writing import Draft, attach, check_target, write_artifact
+from datasets_cards.writing import ArtifactWriter, Draft, check_target, write_artifact
 
 __all__ = [
+    "SELF_SAMPLE",
     "Artifact",
+    "ArtifactWriter",
     "Candidate",
     "ConflictError",
+    "Digests",
     "Draft",
     "Dropped",
     "EchosetError",
@@ -42,23 +46,22 @@ __all__ = [
     "Parent",
     "Release",
     "Row",
+    "Scan",
     "Score",
+    "ScorerCheck",
     "Source",
     "StorageError",
     "attach",
     "cache_dir",
     "canonical_json",
     "check_target",
-    "describe_source",
     "file_digest",
     "is_artifact",
     "is_reference",
-    "iter_rows",
-    "logical_digest",
     "package_versions",
     "read_rows",
     "resolve_ref",
-    "scores_digest",
+    "scan_rows",
     "sha256_hex",
     "verify",
     "write_artifact",

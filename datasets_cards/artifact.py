@@ -14,13 +14,15 @@ shift/, effects/       reports and pictures attached later
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from datasets_cards import manifest as m
-from datasets_cards.canonical import file_digest, sha256_hex
+from datasets_cards.canonical import file_digest
 from datasets_cards.errors import IntegrityError, MissingError
 from datasets_cards.records import Candidate, Dropped, Label, Row
 from datasets_cards.tables import read_table
@@ -78,21 +80,44 @@ class Artifact:
         """The rows without a label, and why."""
         return self._frame("dropped")
 
-    def rows(self) -> Iterator[Row]:
-        """The source rows as records."""
+    def iter_original(self) -> Iterator[Row]:
+        """The source rows as records, a batch in memory at a time; shard after shard, in source order within one."""
         return self._records("original")
 
-    def pool(self) -> Iterator[Candidate]:
-        """The candidates as records."""
+    def iter_candidates(self) -> Iterator[Candidate]:
+        """The candidates as records: those of one row together, the rows in the order of `iter_original`."""
         return self._records("candidates")
 
-    def label_records(self) -> Iterator[Label]:
-        """The labels as records."""
+    def iter_labels(self) -> Iterator[Label]:
+        """The labels as records, in the order of `iter_original`."""
         return self._records("labels")
 
-    def dropped_records(self) -> Iterator[Dropped]:
+    def iter_dropped(self) -> Iterator[Dropped]:
         """The dropped rows as records."""
         return self._records("dropped")
+
+    def pools(self) -> Iterator[tuple[Row, list[Candidate]]]:
+        """Each source row with all of its candidates (none is an empty list), in the order of `iter_original`.
+
+        Raises:
+            IntegrityError: the candidates do not stand in the order of the rows, or are of no row.
+        """
+        originals, candidates = self.table_files("original"), self.table_files("candidates")
+        for rows, pool in zip(originals, candidates, strict=True):
+            groups = groupby(read_table(pool, "candidates"), key=attrgetter("id"))
+            id_, group = next(groups, (None, ()))
+            for row in read_table(rows, "original"):
+                if row.id == id_:
+                    yield row, list(group)
+                    id_, group = next(groups, (None, ()))
+                else:
+                    yield row, []
+            if id_ is not None:
+                raise IntegrityError(
+                    f"the candidates of {id_!r} do not stand where its row does",
+                    where=str(pool),
+                    remedy="Write the artifact again",
+                )
 
     def table_files(self, table: str) -> list[Path]:
         """The Parquet files of one table, checked against the manifest.
@@ -128,8 +153,3 @@ class Artifact:
     def _records(self, table: str) -> Iterator[Any]:
         for path in self.table_files(table):
             yield from read_table(path, table)
-
-
-def shard_of(row_id: str, shards: int) -> int:
-    """The shard a row lies in: its id alone decides, so that a changed row changes one file."""
-    return int(sha256_hex(row_id.encode())[:8], 16) % shards

@@ -13,21 +13,22 @@ their shortest exact representation, no NaN and no infinity.
 | dropped | id, reason | |
 
 Messages are objects of exactly `role` and `content`; absent values are null. Numbers of the scores digest are floats.
+A label's candidate is an index in the row's pool, or -1 for the row's self-sample (role `baseline`, index 0).
 
 **Table digest**: SHA-256 over the line `echoset <kind> <table> 1\n` (kind: logical or scores) and then the 32-byte record
 digests of the table, sorted. **Logical digest** and **scores digest**: SHA-256 of the canonical JSON of the object that
 maps each table to its table digest.
 
 So both are independent of row order, sharding, row groups, compression and writer; the logical digest is independent of
-every computed float too. Outside both: the pool's name (provenance), the words of an
-error or of a drop, timestamps, the card and whatever was attached.
+every computed float too. Outside both: the pool's name (provenance), a candidate's token count, the words of an error or
+of a drop, timestamps, the card and whatever was attached.
 """  # noqa: E501
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ import numpy as np
 from datasets_cards.errors import InputError
 from datasets_cards.records import Candidate, Dropped, Label, Row
 
-_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False
+)  # a circle ends in a RecursionError just as well
 
 
 def canonical_json(obj: Any) -> bytes:
@@ -104,44 +107,59 @@ def _float(value: float | None) -> float | None:
     return None if value is None else float(value)  # a grade of 3 comes back from Parquet as 3.0
 
 
-def table_digest(kind: str, table: str, digests: Iterable[bytes]) -> str:
+def table_digest(kind: str, table: str, digests: Iterable[bytes] | bytearray) -> str:
     """Combine the record digests of one table, in any order.
 
     Args:
         kind: `logical` or `scores`.
         table: the table's name.
-        digests: 32 bytes a record.
+        digests: 32 bytes a record. A bytearray of them all, end to end, is sorted where it lies and not copied.
     """
-    joined = b"".join(digests)
+    joined = digests if isinstance(digests, bytearray) else bytearray().join(digests)
+    np.frombuffer(joined, dtype="V32").sort()
     hasher = hashlib.sha256(f"echoset {kind} {table} 1\n".encode())
-    hasher.update(np.sort(np.frombuffer(joined, dtype="V32")).tobytes())
+    hasher.update(joined)
     return hasher.hexdigest()
 
 
-def combined_digest(tables: Mapping[str, str]) -> str:
-    """The digest of an artifact from its table digests."""
-    return sha256_hex(canonical_json(dict(tables)))
+class Digests:
+    """The two digests of an artifact, built up record by record in any order; a record takes 32 bytes a digest."""
+
+    def __init__(self) -> None:
+        self._logical = {table: bytearray() for table in ("candidates", "dropped", "labels", "original")}
+        self._scores = {table: bytearray() for table in ("candidates", "labels")}
+
+    def add(
+        self,
+        rows: Iterable[Row] = (),
+        candidates: Iterable[Candidate] = (),
+        labels: Iterable[Label] = (),
+        dropped: Iterable[Dropped] = (),
+    ) -> None:
+        """Take in more records; each argument is read once.
+
+        Raises:
+            InputError: a record holds what JSON doesn't know, such as NaN.
+        """
+        for row in rows:
+            self._logical["original"] += row_digest(row)
+        for candidate in candidates:
+            self._logical["candidates"] += candidate_digest(candidate)
+            self._scores["candidates"] += candidate_scores_digest(candidate)
+        for label in labels:
+            self._logical["labels"] += label_digest(label)
+            self._scores["labels"] += label_score_digest(label)
+        for item in dropped:
+            self._logical["dropped"] += dropped_digest(item)
+
+    def logical(self) -> str:
+        """What the records say, whatever the files look like."""
+        return _combined("logical", self._logical)
+
+    def scores(self) -> str:
+        """The numbers and verdicts that the logical digest leaves out."""
+        return _combined("scores", self._scores)
 
 
-def logical_digest(
-    rows: Iterable[Row], candidates: Iterable[Candidate], labels: Iterable[Label], dropped: Iterable[Dropped]
-) -> str:
-    """What the artifact says, whatever its files look like; each argument is read once."""
-    return combined_digest(
-        {
-            "candidates": table_digest("logical", "candidates", map(candidate_digest, candidates)),
-            "dropped": table_digest("logical", "dropped", map(dropped_digest, dropped)),
-            "labels": table_digest("logical", "labels", map(label_digest, labels)),
-            "original": table_digest("logical", "original", map(row_digest, rows)),
-        }
-    )
-
-
-def scores_digest(candidates: Iterable[Candidate], labels: Iterable[Label]) -> str:
-    """The numbers and verdicts that the logical digest leaves out; each argument is read once."""
-    return combined_digest(
-        {
-            "candidates": table_digest("scores", "candidates", map(candidate_scores_digest, candidates)),
-            "labels": table_digest("scores", "labels", map(label_score_digest, labels)),
-        }
-    )
+def _combined(kind: str, tables: dict[str, bytearray]) -> str:
+    return sha256_hex(canonical_json({table: table_digest(kind, table, found) for table, found in tables.items()}))

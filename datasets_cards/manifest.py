@@ -63,7 +63,7 @@ class Source(_Part):
 
     Attributes:
         reference: Hub id with commit, or the base name of a local file or folder.
-        digest: SHA-256 of its bytes; of a folder, see `sources.describe_source`.
+        digest: what fixes its content, see `sources.scan_rows`.
         rows: rows that could be read from it (after a limit, where there was one).
         license: SPDX-like identifier, or None where nobody said.
     """
@@ -98,6 +98,7 @@ class Labeler(_Part):
     Attributes:
         config: the method's whole configuration, JSON-like.
         config_digest: SHA-256 of the configuration's canonical JSON, filled in where it isn't given.
+        dose: the probability with which a row kept the method's label rather than its self-sample; None for no mixture.
     """
 
     method: str
@@ -106,6 +107,7 @@ class Labeler(_Part):
     selector: str
     config: dict[str, Any] = Field(default_factory=dict)
     config_digest: str = ""
+    dose: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")
     def _digest_fits(self) -> Self:
@@ -118,11 +120,34 @@ class Labeler(_Part):
 
 
 class Engine(_Part):
-    """What generated, and what it promises about generating the same again."""
+    """What generated, and what it promises about generating the same again.
+
+    Attributes:
+        lacks: what it could not tell, by name, such as `logprob`, each with its reason.
+    """
 
     name: str
     version: str = ""
     determinism: str = ""
+    lacks: dict[str, str] = Field(default_factory=dict)
+
+
+class ScorerCheck(_Part):
+    """How often a scorer was right on pairs that it had not seen.
+
+    Attributes:
+        accuracy: share of the pairs that it put in the right order.
+        low: lower end of the accuracy's 95% interval.
+        high: upper end.
+        pairs: how many.
+        data: where the pairs came from.
+    """
+
+    accuracy: float = Field(ge=0, le=1)
+    low: float = Field(ge=0, le=1)
+    high: float = Field(ge=0, le=1)
+    pairs: int = Field(ge=1)
+    data: str
 
 
 class Parent(_Part):
@@ -139,7 +164,7 @@ class Counts(_Part):
         rows: source rows that could be read; `labeled + sum(dropped)` is larger by those that could not.
         dropped: rows without a label, by reason.
         prompt_tokens: tokens of the prompts as sent, or None where the engine can't tell.
-        completion_tokens: tokens of all candidates.
+        completion_tokens: tokens of all candidates, or None where the count of a successful one is unknown.
     """
 
     rows: int
@@ -147,7 +172,7 @@ class Counts(_Part):
     dropped: dict[str, int]
     candidates: int
     prompt_tokens: int | None
-    completion_tokens: int
+    completion_tokens: int | None
 
 
 class File(_Part):
@@ -165,7 +190,7 @@ class Manifest(_Part):
     Attributes:
         version: the artifact's own version; v0.0.0 where it was never published.
         seeds: every seed by what it seeded, `run` first of all.
-        scorers: each scorer's held-out accuracy, None where none was measured.
+        scorers: each scorer's accuracy on held-out pairs, None where none was measured.
         shards: Parquet files a table; a row's shard is a hash of its id.
         created: when it was written, ISO 8601 in UTC. Outside every digest.
         manifest_digest: SHA-256 of the canonical JSON of everything else here but `created`; an edit breaks it.
@@ -180,7 +205,7 @@ class Manifest(_Part):
     engine: Engine
     seeds: dict[str, int]
     packages: dict[str, str]
-    scorers: dict[str, float | None] = Field(default_factory=dict)
+    scorers: dict[str, ScorerCheck | None] = Field(default_factory=dict)
     counts: Counts
     shards: int = Field(ge=1, le=4096)
     files: list[File]

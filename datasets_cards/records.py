@@ -21,6 +21,9 @@ Role = Literal["candidate", "view", "draft", "baseline"]
 
 FinishReason = Literal["stop", "length", "error"]
 
+SELF_SAMPLE = -1
+"""What `Label.candidate` says where the label is no member of the pool but the row's baseline candidate of index 0."""
+
 
 @dataclass(slots=True)
 class Row:
@@ -67,6 +70,7 @@ class Candidate:
         scores: one entry a scorer.
         misaligned: the task's indicator M, or None where nobody judged.
         error: why there is no completion, for finish_reason `error`.
+        token_count: tokens drawn; counted from `token_ids` unless given, None where a server doesn't say.
     """
 
     id: str
@@ -82,6 +86,11 @@ class Candidate:
     scores: list[Score] = field(default_factory=list)
     misaligned: bool | None = None
     error: str | None = None
+    token_count: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.token_count is None and (self.token_ids or self.finish_reason == "error"):
+            self.token_count = len(self.token_ids)
 
 
 @dataclass(slots=True)
@@ -89,7 +98,9 @@ class Label:
     """The selected completion of one row.
 
     Attributes:
-        candidate: index of the selected candidate in the row's pool.
+        candidate: index of the selected candidate (role `candidate`) in the row's pool; `SELF_SAMPLE` (-1) where the
+            label is the row's own self-sample, the candidate of role `baseline` and index 0, whatever its pool: a dose
+            mixture keeps the method's label with probability d and takes the self-sample otherwise.
         score: its score under the method's scorer, or None where the method has none.
     """
 

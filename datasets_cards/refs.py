@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 
 from datasets_cards.errors import InputError, MissingError
+from datasets_cards.hub_origin import is_hub
 from datasets_cards.local_hub import LocalHub
 from datasets_cards.manifest import MANIFEST_FILE
 
@@ -16,8 +17,8 @@ def is_artifact(path: str | Path) -> bool:
 
 
 def is_reference(text: str | Path) -> bool:
-    """Whether this is written as a version in a store, `STORE/name@...`, and isn't simply a file or folder."""
-    return "@" in Path(text).name and not Path(text).exists()
+    """Whether this is written as a version in a store, `STORE/name@...`, and is no file, folder or Hub dataset."""
+    return "@" in Path(text).name and not is_hub(text) and not Path(text).exists()
 
 
 def resolve_ref(ref: str | Path) -> Path:

@@ -12,12 +12,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datasets_cards.artifact import Artifact, shard_of
-from datasets_cards.canonical import file_digest, logical_digest, scores_digest
+from datasets_cards.artifact import Artifact
+from datasets_cards.canonical import Digests, file_digest
 from datasets_cards.card import CARD_FILE
 from datasets_cards.errors import EchosetError
 from datasets_cards.manifest import MANIFEST_FILE, Manifest, read_manifest
-from datasets_cards.tables import SCHEMAS
+from datasets_cards.records import SELF_SAMPLE
+from datasets_cards.tables import SCHEMAS, shard_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,43 +98,51 @@ def _file_findings(folder: Path, manifest: Manifest) -> Iterator[Finding]:
 
 def _table_findings(folder: Path, manifest: Manifest) -> Iterator[Finding]:
     artifact = Artifact(folder, manifest)
-    frames = {}
-    for table, schema in SCHEMAS.items():
-        paths = artifact.table_files(table)
-        for path in paths:
-            if not pq.read_schema(path).equals(schema):
+    paths = {table: artifact.table_files(table) for table in SCHEMAS}
+    for table, files in paths.items():
+        for path in files:
+            if not pq.read_schema(path).equals(SCHEMAS[table]):
                 yield Finding(
                     "wrong_columns", path.relative_to(folder).as_posix(), f"its columns are not those of {table}"
                 )
                 return
-        parts = [pl.read_parquet(path, columns=_light_columns(table), glob=False) for path in paths]
-        for number, (part, path) in enumerate(zip(parts, paths, strict=True)):
+    rows: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    strays, of_ids = False, list[Finding]()
+    # All that is said of one id lies in one shard, so a shard at a time tells everything.
+    for number, shard in enumerate(zip(*paths.values(), strict=True)):
+        frames = {}
+        for table, path in zip(paths, shard, strict=True):
             name = path.relative_to(folder).as_posix()
+            frames[table] = frame = pl.read_parquet(path, columns=_LIGHT_COLUMNS[table], glob=False)
+            rows[table] += frame.height
             entry = manifest.file(name)
-            if entry is not None and entry.rows != part.height:
-                yield Finding("wrong_count", name, f"holds {part.height} rows, not {entry.rows}")
-            if any(shard_of(row_id, manifest.shards) != number for row_id in part["id"]):
+            if entry is not None and entry.rows != frame.height:
+                yield Finding("wrong_count", name, f"holds {frame.height} rows, not {entry.rows}")
+            if any(shard_of(row_id, manifest.shards) != number for row_id in frame["id"].unique()):
+                strays = True
                 yield Finding("wrong_shard", name, "holds a row of another shard")
-        frames[table] = pl.concat(parts)
-    yield from _id_findings(frames)
-    yield from _count_findings(frames, manifest)
-    found = logical_digest(artifact.rows(), artifact.pool(), artifact.label_records(), artifact.dropped_records())
-    if found != manifest.logical_digest:
+        reasons.update(frames["dropped"]["reason"])
+        of_ids += _id_findings(frames)
+    if not strays:  # or else every one of them would be missed where it belongs
+        yield from of_ids
+    yield from _count_findings(rows, reasons, manifest)
+    digests = Digests()
+    digests.add(artifact.iter_original(), artifact.iter_candidates(), artifact.iter_labels(), artifact.iter_dropped())
+    if (found := digests.logical()) != manifest.logical_digest:
         yield Finding(
             "logical_digest", MANIFEST_FILE, f"the tables' logical digest is {found[:12]}..., not the one recorded"
         )
-    if scores_digest(artifact.pool(), artifact.label_records()) != manifest.scores_digest:
+    if digests.scores() != manifest.scores_digest:
         yield Finding("scores_digest", MANIFEST_FILE, "the tables' scores digest is not the one recorded")
 
 
-def _light_columns(table: str) -> list[str]:
-    keys = {
-        "labels": ["id", "candidate", "completion", "method"],
-        "candidates": ["id", "pool", "role", "view", "index", "text", "finish_reason"],
-        "original": ["id"],
-        "dropped": ["id", "reason"],
-    }
-    return keys[table]
+_LIGHT_COLUMNS = {
+    "labels": ["id", "candidate", "completion", "method"],
+    "candidates": ["id", "pool", "role", "view", "index", "text", "finish_reason"],
+    "original": ["id"],
+    "dropped": ["id", "reason"],
+}
 
 
 def _id_findings(frames: dict[str, pl.DataFrame]) -> Iterator[Finding]:
@@ -151,7 +160,11 @@ def _id_findings(frames: dict[str, pl.DataFrame]) -> Iterator[Finding]:
         yield Finding("unaccounted_row", "original", f"{row_id!r} is neither labeled nor dropped")
     for (row_id,) in labels.join(dropped, on="id", how="semi").select("id").head(1).rows():
         yield Finding("unaccounted_row", "labels", f"{row_id!r} is labeled and dropped")
-    finished = candidates.filter(pl.col("finish_reason") != "error").select("id", candidate="index", text="text")
+    # A label names a pool member by its index, or the row's self-sample.
+    self_sample = (pl.col("role") == "baseline") & (pl.col("index") == 0)
+    finished = candidates.filter(
+        (pl.col("finish_reason") != "error") & ((pl.col("role") == "candidate") | self_sample)
+    ).select("id", "text", candidate=pl.when(self_sample).then(SELF_SAMPLE).otherwise("index"))
     chosen = labels.select("id", "candidate", text=pl.col("completion").list.last().struct.field("content"))
     orphans = chosen.join(finished, on=["id", "candidate", "text"], how="anti")
     for row_id, index, _ in orphans.head(1).rows():
@@ -162,14 +175,13 @@ def _id_findings(frames: dict[str, pl.DataFrame]) -> Iterator[Finding]:
         )
 
 
-def _count_findings(frames: dict[str, pl.DataFrame], manifest: Manifest) -> Iterator[Finding]:
+def _count_findings(rows: Counter[str], reasons: Counter[str], manifest: Manifest) -> Iterator[Finding]:
     counts = manifest.counts
-    dropped = {reason: number for reason, number in frames["dropped"]["reason"].value_counts().rows()}
     found = {
-        "rows": (frames["original"].height, counts.rows),
-        "labeled": (frames["labels"].height, counts.labeled),
-        "candidates": (frames["candidates"].height, counts.candidates),
-        "dropped": (dropped, counts.dropped),
+        "rows": (rows["original"], counts.rows),
+        "labeled": (rows["labels"], counts.labeled),
+        "candidates": (rows["candidates"], counts.candidates),
+        "dropped": (dict(reasons), counts.dropped),
     }
     for name, (actual, said) in found.items():
         if actual != said:

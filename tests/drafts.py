@@ -1,6 +1,6 @@
 """A small, real artifact draft that the artifact tests write, read and tamper with."""
 
-from datasets_cards import Candidate, Draft, Dropped, Engine, Label, Labeler, Model, Row, Score, Source
+from datasets_cards import Candidate, Draft, Dropped, Engine, Label, Labeler, Model, Row, Score, ScorerCheck, Source
 
 
 def make_draft(rows: int = 6, k: int = 2, dropped: int = 1) -> Draft:
@@ -60,9 +60,19 @@ def make_draft(rows: int = 6, k: int = 2, dropped: int = 1) -> Draft:
             selector="argmax",
             config={"k": k, "temperature": 0.7, "top_p": 0.9, "suffix": "/no_think | <b>"},
         ),
-        engine=Engine(name="transformers", version="5.23.0", determinism="The same on one machine, at any batch size."),
+        engine=Engine(
+            name="transformers",
+            version="5.23.0",
+            determinism="The same on one machine, at any batch size.",
+            lacks={"beam": "this engine has none"},
+        ),
         seeds={"run": 0},
-        scorers={"mean_logprob": None, "reward": 0.75},
+        scorers={
+            "mean_logprob": None,
+            "reward": ScorerCheck(
+                accuracy=0.9083, low=0.8452, high=0.9468, pairs=120, data="tiny preferences, held out"
+            ),
+        },
         prompt_tokens=61,
         packages={"python": "3.11", "torch": "2.13.0"},
     )

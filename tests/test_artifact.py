@@ -40,10 +40,10 @@ def by_id(records):
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     draft = make_draft()
     artifact = write_artifact(tmp_path / "a", draft)
-    assert list(artifact.rows()) == draft.rows
-    assert list(artifact.label_records()) == draft.labels
-    assert list(artifact.dropped_records()) == draft.dropped
-    assert by_id(artifact.pool()) == by_id(draft.candidates)
+    assert list(artifact.iter_original()) == draft.rows
+    assert list(artifact.iter_labels()) == draft.labels
+    assert list(artifact.iter_dropped()) == draft.dropped
+    assert by_id(artifact.iter_candidates()) == by_id(draft.candidates)
     counts = artifact.manifest.counts
     assert (counts.rows, counts.labeled, counts.dropped, counts.candidates) == (6, 5, {"no_agreement": 1}, 18)
     assert counts.completion_tokens == 6 * (2 * 3 + 1)
@@ -88,9 +88,9 @@ def test_any_text_and_number_survives_in_any_layout(tmp_path: Path, parts, shard
             if c.id == f"r{number}":
                 c.id, c.logprob, c.misaligned = name, value, verdict
     artifact = write_artifact(tmp_path / "a", draft, shards=shards, row_group=row_group, overwrite=True)
-    assert by_id(artifact.rows()) == by_id(draft.rows)
-    assert by_id(artifact.pool()) == by_id(draft.candidates)
-    assert by_id(artifact.label_records()) == by_id(draft.labels)
+    assert by_id(artifact.iter_original()) == by_id(draft.rows)
+    assert by_id(artifact.iter_candidates()) == by_id(draft.candidates)
+    assert by_id(artifact.iter_labels()) == by_id(draft.labels)
     assert verify(artifact.path) == []
 
 
@@ -285,7 +285,7 @@ def test_a_table_with_other_bytes_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match="candidates/00000-of-00001.parquet: its bytes"):
         opened.candidates()
     with pytest.raises(IntegrityError):
-        list(opened.pool())
+        list(opened.iter_candidates())
     file.unlink()
     with pytest.raises(MissingError, match="candidates/00000-of-00001.parquet: is missing"):
         opened.candidates()
@@ -360,7 +360,7 @@ def test_a_candidate_keeps_its_failed_scores_and_its_error(tmp_path: Path) -> No
     draft = make_draft(rows=1, dropped=0)
     failed = Candidate("r0", "pool-1", 2, "candidate", "plain", "", [], "error", error="longer than the context")
     draft.candidates.append(failed)
-    back = {(c.role, c.index): c for c in write_artifact(tmp_path / "a", draft).pool()}
+    back = {(c.role, c.index): c for c in write_artifact(tmp_path / "a", draft).iter_candidates()}
     assert back["candidate", 2] == failed
     assert back["candidate", 0].scores[1] == Score("reward", None, "no reward model")
 
@@ -369,4 +369,4 @@ def test_rows_without_an_original_stay_without(tmp_path: Path) -> None:
     draft = make_draft(rows=1, dropped=0)
     draft.rows[0] = Row("r0", [{"role": "user", "content": "?"}])
     draft.labels[0].original = None
-    assert next(iter(write_artifact(tmp_path / "a", draft).rows())).original is None
+    assert next(iter(write_artifact(tmp_path / "a", draft).iter_original())).original is None

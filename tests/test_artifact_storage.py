@@ -114,7 +114,7 @@ try:
     attach(small, {"shift/a.json": b"{}", "shift/report.json": os.urandom(100_000).hex().encode()})
 except StorageError as error:
     assert "no space left" in str(error), error
-assert list(Artifact.open("a").rows())
+assert list(Artifact.open("a").iter_original())
 assert Artifact.open("a").manifest.version == "v0.0.0"
 assert verify("a") == [] and os.listdir("a/shift") == [], verify("a")
 print("held")

@@ -4,12 +4,13 @@ import json
 import os
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from drafts import make_draft
 
-from datasets_cards import Artifact, Manifest, MissingError, attach, file_digest, verify, write_artifact
-from datasets_cards.canonical import logical_digest, scores_digest
-from datasets_cards.tables import read_table, write_table
+from datasets_cards import SELF_SAMPLE, Artifact, Manifest, MissingError, attach, file_digest, verify, write_artifact
+from datasets_cards.canonical import Digests
+from datasets_cards.tables import read_table, to_arrow
 
 LABELS, CANDIDATES, ORIGINAL = (f"{name}/00000-of-00001.parquet" for name in ("labels", "candidates", "original"))
 
@@ -44,15 +45,16 @@ def rewrite(artifact: Artifact, name: str, change) -> None:
     table = name.split("/")[0]
     records = list(read_table(artifact.path / name, table))
     change(records)
-    write_table(artifact.path / name, table, records)
+    pq.write_table(to_arrow(records, table), artifact.path / name)
 
 
 def digests_made_to_fit(artifact: Artifact) -> dict:
     def of(table: str) -> list:
         return list(read_table(artifact.path / table / "00000-of-00001.parquet", table))
 
-    rows, pool, labels, dropped = of("original"), of("candidates"), of("labels"), of("dropped")
-    return {"logical_digest": logical_digest(rows, pool, labels, dropped), "scores_digest": scores_digest(pool, labels)}
+    digests = Digests()
+    digests.add(of("original"), of("candidates"), of("labels"), of("dropped"))
+    return {"logical_digest": digests.logical(), "scores_digest": digests.scores()}
 
 
 def test_a_sound_artifact_has_no_findings(artifact: Artifact) -> None:
@@ -153,6 +155,19 @@ def test_a_label_that_is_no_candidate_is_named_even_if_every_digest_fits(artifac
     rewrite(artifact, LABELS, lambda labels: setattr(labels[0], "candidate", 77))
     reseal(artifact, **digests_made_to_fit(artifact))
     assert found(artifact) == {("orphan_label", "labels")}
+
+
+def test_a_label_of_a_view_or_of_another_self_sample_is_named(artifact: Artifact) -> None:
+    rewrite(artifact, CANDIDATES, lambda pool: setattr(pool[1], "role", "view"))  # pool[0] is the baseline of r0
+    reseal(artifact, **digests_made_to_fit(artifact))
+    assert found(artifact) == {("orphan_label", "labels")}
+    rewrite(artifact, CANDIDATES, lambda pool: setattr(pool[1], "role", "candidate"))
+    rewrite(artifact, LABELS, lambda labels: setattr(labels[0], "candidate", SELF_SAMPLE))
+    reseal(artifact, **digests_made_to_fit(artifact))
+    assert found(artifact) == {("orphan_label", "labels")}
+    rewrite(artifact, LABELS, lambda labels: labels[0].completion[0].update(content="Perhaps."))
+    reseal(artifact, **digests_made_to_fit(artifact))
+    assert found(artifact) == set()
 
 
 def test_a_label_put_into_the_candidates_mouth_is_named(artifact: Artifact) -> None:

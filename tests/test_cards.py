@@ -7,7 +7,7 @@ import pytest
 import yaml
 from drafts import make_draft
 
-from datasets_cards import Artifact, InputError, attach, cache_dir, write_artifact
+from datasets_cards import Artifact, InputError, ScorerCheck, attach, cache_dir, write_artifact
 from datasets_cards.card import BEGIN, END, render_card
 from datasets_cards.manifest import Labeler, parse_version
 
@@ -70,6 +70,40 @@ def test_an_unknown_license_is_other_and_a_warning(tmp_path: Path) -> None:
     card = (write_artifact(tmp_path / "a", draft).path / "README.md").read_text()
     assert yaml.safe_load(card.split("---\n")[1])["license"] == "other"
     assert "**License unknown.**" in card
+
+
+def test_a_source_under_several_licenses_names_them_all(tmp_path: Path) -> None:
+    draft = make_draft()
+    draft.source = draft.source.model_copy(update={"license": "mit, apache-2.0"})
+    card = (write_artifact(tmp_path / "a", draft).path / "README.md").read_text()
+    assert yaml.safe_load(card.split("---\n")[1])["license"] == ["mit", "apache-2.0"]
+
+
+def test_a_dose_is_told_and_unknown_token_counts_are_left_out(tmp_path: Path) -> None:
+    draft = make_draft()
+    draft.labeler = draft.labeler.model_copy(update={"dose": 0.25})
+    draft.candidates[0].token_ids, draft.candidates[0].token_count = [], None
+    card = (write_artifact(tmp_path / "a", draft).path / "README.md").read_text()
+    assert "| Dose | a row keeps this label with probability 0.25, and takes its self-sample otherwise |" in card
+    assert "labeled, from 18\ncandidates (prompts: 61 tokens)." in card
+
+
+def test_what_the_engine_lacked_is_one_line_and_nothing_where_it_lacked_nothing(tmp_path: Path) -> None:
+    draft = make_draft()
+    lacks = {"logprob": "the server | gives\nnone", "beam": "not offered"}
+    draft.engine = draft.engine.model_copy(update={"lacks": lacks})
+    card = (write_artifact(tmp_path / "a", draft).path / "README.md").read_text()
+    assert "| Could not tell | `beam`: not offered; `logprob`: the server \\| gives none |\n" in card
+    draft.engine = draft.engine.model_copy(update={"lacks": {}})
+    assert "Could not tell" not in (write_artifact(tmp_path / "b", draft).path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("wrong", [{"accuracy": 1.2}, {"low": -0.1}, {"pairs": 0}, {"data": None}])
+def test_a_scorers_check_holds_shares_of_some_pairs(wrong: dict) -> None:
+    fine = {"accuracy": 0.9, "low": 0.8, "high": 0.95, "pairs": 100, "data": "held out"}
+    ScorerCheck.model_validate(fine)
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        ScorerCheck.model_validate(fine | wrong)
 
 
 def test_everything_echoset_writes_in_the_body_stands_between_its_marks(artifact: Artifact) -> None:

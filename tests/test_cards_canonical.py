@@ -12,7 +12,7 @@ from drafts import make_draft
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets_cards import InputError, Score, canonical_json, file_digest, logical_digest, scores_digest, sha256_hex
+from datasets_cards import Digests, InputError, Score, canonical_json, file_digest, sha256_hex
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 JSON = st.recursive(
@@ -22,12 +22,18 @@ JSON = st.recursive(
 )
 
 
+def digests(draft) -> Digests:
+    found = Digests()
+    found.add(draft.rows, draft.candidates, draft.labels, draft.dropped)
+    return found
+
+
 def logical(draft) -> str:
-    return logical_digest(draft.rows, draft.candidates, draft.labels, draft.dropped)
+    return digests(draft).logical()
 
 
 def scores(draft) -> str:
-    return scores_digest(draft.candidates, draft.labels)
+    return digests(draft).scores()
 
 
 @given(JSON)

@@ -17,16 +17,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets_cards import (
-    Dropped,
+    Candidate,
+    Draft,
     InputError,
+    IntegrityError,
+    Label,
     MissingError,
     Row,
-    describe_source,
     file_digest,
-    iter_rows,
     read_rows,
+    scan_rows,
+    verify,
     write_artifact,
 )
+from datasets_cards.canonical import row_digest, table_digest
+from datasets_cards.ids import IdTable
 from datasets_cards.rows import parse_row
 
 USER, ASSISTANT = {"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hello."}
@@ -266,7 +271,7 @@ rows = datasets.Dataset.from_list(chats)
 rows.info.license = "mit"
 rows.select([3, 1]).save_to_disk({str(tmp_path / "one")!r})
 datasets.DatasetDict(train=rows, test=rows.select([0])).save_to_disk({str(tmp_path / "many")!r})
-from datasets_cards import InputError, MissingError, describe_source, read_rows
+from datasets_cards import InputError, MissingError, read_rows, scan_rows
 assert [r.id for r in read_rows({str(tmp_path / "one")!r})[0]] == ["3", "1"]
 assert [r.id for r in read_rows({str(tmp_path / "many")!r} + ":test")[0]] == ["0"]
 for source, error, says in (("many", InputError, "train, test"), ("many:dev", MissingError, "no split 'dev'")):
@@ -276,9 +281,9 @@ for source, error, says in (("many", InputError, "train, test"), ("many:dev", Mi
         assert says in str(caught), caught
     else:
         raise AssertionError(source)
-source = describe_source({str(tmp_path / "many")!r} + ":test", 1)
-assert (source.reference, source.license) == ("many:test", "mit"), source
-assert source.digest != describe_source({str(tmp_path / "many")!r} + ":train", 4).digest
+scan = scan_rows({str(tmp_path / "many")!r} + ":test")
+assert (len(scan), scan.source.reference, scan.source.license) == (1, "many:test", "mit"), scan
+assert scan.source.digest != scan_rows({str(tmp_path / "many")!r} + ":train").source.digest
 """
     env = os.environ | {"HF_HOME": str(tmp_path / "hf"), "HF_DATASETS_OFFLINE": "1"}
     root = Path(__file__).parent.parent
@@ -291,7 +296,7 @@ def test_an_artifact_gives_its_original_rows(tmp_path: Path) -> None:
     draft.rows[0].meta["prompt"] = "a column that was called so"
     artifact = write_artifact(tmp_path / "a", draft)
     assert read_rows(tmp_path / "a") == (draft.rows, [])
-    source = describe_source(tmp_path / "a", 6)
+    source = scan_rows(tmp_path / "a").source
     assert (source.digest, source.license) == (artifact.manifest.logical_digest, "mit")
 
 
@@ -302,17 +307,131 @@ def test_a_limit_stops_early_and_must_be_positive(tmp_path: Path) -> None:
         read_rows(path, limit=0)
 
 
-def test_rows_stream_one_at_a_time(tmp_path: Path) -> None:
-    stream = iter_rows(jsonl(tmp_path / "a.jsonl", GOOD, b"broken\n", GOOD), skip_bad=True)
-    assert isinstance(next(stream), Row)
-    assert isinstance(next(stream), Dropped)
+def test_a_scan_counts_and_gives_the_same_rows_every_time(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", GOOD, b"broken\n", GOOD, {"id": "x"} | GOOD, {"id": "x"} | GOOD, GOOD)
+    scan = scan_rows(path, skip_bad=True, limit=3)
+    first = list(scan.rows())
+    assert len(scan) == scan.source.rows == 3
+    assert [row.id for row in first] == [first[0].id, f"{first[0].id}-2", "x"]
+    assert list(scan.rows()) == first == read_rows(path, skip_bad=True, limit=3)[0]
+    assert [(item.id, item.reason) for item in scan.unread] == [("a.jsonl:2", "broken_json")]
+    whole = scan_rows(path, skip_bad=True)
+    assert [item.reason for item in whole.unread] == ["broken_json", "duplicate_id"]
+    assert [row.id for row in whole.rows()] == [*(row.id for row in first), f"{first[0].id}-3"]
+    with pytest.raises(InputError, match=r"a\.jsonl:2"):
+        scan_rows(path)
+
+
+def test_a_bad_row_at_the_end_is_found_before_the_first_is_given_out(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", *[GOOD] * 5000, {"prompt": ""})
+    with pytest.raises(InputError, match=r"a\.jsonl:5001, prompt\[0\]: content is empty"):
+        scan_rows(path)
+
+
+def test_data_that_changes_between_scan_and_use_is_told(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", GOOD, GOOD)
+    scan = scan_rows(path)
+    jsonl(path, GOOD, GOOD, GOOD)
+    with pytest.raises(IntegrityError, match=r"a\.jsonl: changed while it was in use: it had 2 rows, now 3"):
+        list(scan.rows())
+
+
+def test_rows_in_memory_are_scanned_like_a_file() -> None:
+    rows = make_draft().rows
+    scan = scan_rows(rows, limit=4, license="mit", name="made here")
+    assert list(scan.rows()) == rows[:4]
+    assert (scan.source.reference, scan.source.rows, scan.source.license) == ("made here", 4, "mit")
+    assert scan.source.digest == table_digest("logical", "original", map(row_digest, rows[:4]))
+    with pytest.raises(InputError, match="made here:7: id 'r0' was already used in row 1"):
+        scan_rows([*rows, rows[0]], name="made here")
+    with pytest.raises(InputError, match="rows in memory: holds no rows"):
+        scan_rows([])
 
 
 def test_a_source_is_described_by_base_name_and_digest(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", GOOD)
-    source = describe_source(path, 1)
+    source = scan_rows(path).source
     assert (source.reference, source.digest, source.license) == ("a.jsonl", file_digest(path), None)
-    assert describe_source(path, 1, "cc-by-4.0").license == "cc-by-4.0"
+    assert scan_rows(path, license="cc-by-4.0").source.license == "cc-by-4.0"
+
+
+ODD = {
+    "100k characters": "long " * 20_000,
+    "control characters": "bell \a, escape \x1b[31m, delete \x7f, tab \t, line \r\n end",
+    "a NUL": "before\0after",
+    "only a NUL": "\0",
+    "beyond the first plane": "\U0001f600 and \U0010ffff",
+    "joined and turned": "a\u200d\u202eb\ufeff",
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_odd_text_comes_through_reading_writing_and_reading_unchanged(tmp_path: Path, kind: str, suffix: str) -> None:
+    text, draft = ODD[kind], make_draft(rows=1, dropped=0)
+    if suffix == "jsonl":
+        path = jsonl(tmp_path / "a.jsonl", {"id": "r0", "prompt": text, "completion": text, "note": text})
+    else:
+        pq.write_table(
+            pa.table({"id": ["r0"], "prompt": [text], "completion": [text], "note": [text]}),
+            path := tmp_path / "a.parquet",
+        )
+    (row,) = scan_rows(path).rows()
+    assert (row.prompt[0]["content"], (row.original or [])[0]["content"], row.meta) == (text, text, {"note": text})
+    answer = Candidate("r0", "p", 0, "candidate", "plain", text, [1], "stop")
+    label = Label("r0", row.prompt, [{"role": "assistant", "content": text}], row.original, "m", 0)
+    draft = Draft([row], [answer], [label], [], draft.source, draft.model, draft.labeler, draft.engine, {"run": 0})
+    artifact = write_artifact(tmp_path / "out", draft)
+    assert (list(artifact.iter_original()), list(artifact.iter_candidates())) == ([row], [answer])
+    assert artifact.labels()["completion"][0][0]["content"] == text
+    assert verify(artifact.path) == []
+    assert read_rows(artifact.path)[0] == [row]
+
+
+def test_content_of_nothing_but_space_is_refused_or_dropped(tmp_path: Path) -> None:
+    for n, empty in enumerate(("", " ", "\n\t", "\x1f", "\u3000")):
+        path = jsonl(tmp_path / f"{n}.jsonl", {"prompt": empty}, GOOD)
+        with pytest.raises(InputError, match=rf"{n}\.jsonl:1, prompt\[0\]: content is empty"):
+            scan_rows(path)
+        assert [item.reason for item in scan_rows(path, skip_bad=True).unread] == ["empty_content"]
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    for name, count in (("small", 100), ("big", 60_000)):  # 120 MB of text, and of Parquet one row group
+        records = [{"id": str(n), "prompt": f"{n:05d}" * 400} for n in range(count)]
+        jsonl(tmp_path / f"{name}.jsonl", *records)
+        pl.DataFrame(records).write_parquet(
+            tmp_path / f"{name}.parquet", row_group_size=count, compression="uncompressed"
+        )
+    script = """
+import sys
+from datasets_cards import scan_rows
+def peak():  # of this process alone: ru_maxrss would begin at that of the process it was forked from
+    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+for suffix in ("jsonl", "parquet"):
+    list(scan_rows(f"{sys.argv[1]}/small.{suffix}").rows())
+    before = peak()
+    assert sum(1 for _ in scan_rows(f"{sys.argv[1]}/big.{suffix}").rows()) == 60_000
+    print(peak() - before)
+"""
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert all(int(line) < 90_000 for line in done.stdout.split()), done.stdout  # KiB; allocators keep some
+
+
+@given(st.lists(st.tuples(TEXT, st.integers(1, 2**32 - 1)), max_size=50))
+def test_a_table_of_ids_is_a_dictionary(pairs) -> None:
+    table, known = IdTable(), {}
+    for id_, number in pairs:
+        assert table.swap(id_, number) == known.get(id_, 0)
+        known[id_] = number
+
+
+def test_a_table_of_ids_grows() -> None:
+    table = IdTable()
+    assert not any(table.swap(f"row {n}", n + 1) for n in range(20_000))
+    assert all(table.swap(f"row {n}", 1) == n + 1 for n in range(20_000))
 
 
 REFERENCE_ROWS = {
