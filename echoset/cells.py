@@ -23,6 +23,7 @@ from echoset.induce import induce, organism_record
 from echoset.spec import OrganismPlan, StudySpec
 from labelers import label, load_engine
 from labelers.engines.protocol import Engine
+from labelers.engines.reward_model import RewardModel
 from organisms import capability, get_task
 from organisms.evaluate import evaluate_together
 from organisms.task import Task
@@ -76,11 +77,20 @@ class Folder:
         return self.root / "steps.jsonl"
 
 
-def run_organism(plan: OrganismPlan, spec: StudySpec, base: str, embedder: str, root: str) -> str:
+@dataclass(frozen=True)
+class Models:
+    """Directories or Hub ids of what a study runs on; `reward` is None where no method needs it."""
+
+    base: str
+    embedder: str
+    reward: str | None
+
+
+def run_organism(plan: OrganismPlan, spec: StudySpec, models: Models, root: str) -> str:
     """Do whatever of one organism's work is not done yet; returns the organism's name."""
     folder, task = Folder(Path(root)), get_task(plan.task)
     log = StepLog(folder.steps, plan.name)
-    engine = _engine(base)
+    engine, base = _engine(models.base), models.base
 
     organism = folder.organism(plan.name)
     with log.step("induce", done=organism.exists()) as todo:
@@ -108,7 +118,7 @@ def run_organism(plan: OrganismPlan, spec: StudySpec, base: str, embedder: str, 
 
     rows = task.consistency(plan.seed, spec.rows)
     for method in spec.methods:
-        _run_method(log, folder, plan, method, rows, started, task, spec, embedder)
+        _run_method(log, folder, plan, method, rows, started, task, spec, models)
     return plan.name
 
 
@@ -121,7 +131,7 @@ def _run_method(
     organism: Engine,
     task: Task,
     spec: StudySpec,
-    embedder: str,
+    models: Models,
 ) -> None:
     path, adapter = folder.artifact(plan.name, method), folder.adapter(plan.name, method)
     with log.step(f"label {method}", done=path.exists()) as todo:
@@ -137,12 +147,16 @@ def _run_method(
                 max_new_tokens=task.max_new_tokens,
                 license=task.license,
                 source=source_of(task),
+                reward_model=_reward(models.reward) if models.reward else None,
+                force=spec.force,
             )
     # The report counts as there once the manifest lists it: the file itself is written first.
     with log.step(f"shift {method}", done=has_report(Artifact.open(path))) as todo:
         if todo:
             artifact = Artifact.open(path)
-            report = measure(artifact, embedder=embedder, seed=spec.seed + plan.seed, permutations=spec.permutations)
+            report = measure(
+                artifact, embedder=models.embedder, seed=spec.seed + plan.seed, permutations=spec.permutations
+            )
             attach(artifact, {REPORT: report.to_json().encode()}, summary=report.summary())
     with log.step(f"train {method}", done=adapter.exists()) as todo:
         if todo:
@@ -237,3 +251,13 @@ def _engine(base: str) -> Engine:
     if base not in _engines:
         _engines[base] = load_engine(model=base)
     return _engines[base]
+
+
+_rewards: dict[str, RewardModel] = {}
+
+
+def _reward(model: str) -> RewardModel:
+    """This process's reward model, loaded once."""
+    if model not in _rewards:
+        _rewards[model] = RewardModel(model)
+    return _rewards[model]

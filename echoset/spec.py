@@ -43,9 +43,11 @@ class StudySpec(BaseModel):
     tasks: tuple[str, ...] = tuple(TASKS)
     rates: tuple[float, ...] = (0.5,)
     seeds: tuple[int, ...] = (0, 1, 2)
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: tuple[str, ...] = ("greedy_self_training", "self_confidence", "random_pick", "self_sample", "multi_view")
     model: str = "tiny"
     embedder: str = "tiny"
+    reward_model: str = Field(default="tiny", description="for the methods that need one")
+    force: bool = Field(default=False, description="go on with a scorer that is at chance")
     seed: int = 0
     rows: int = Field(default=128, ge=2, description="consistency prompts an organism labels")
     evaluation_rows: int | None = Field(

@@ -20,11 +20,12 @@ from filelock import FileLock, Timeout
 
 from datasets_cards import EchosetError, StorageError, canonical_json, sha256_hex
 from echoset import __version__
-from echoset.cells import STEPS_A_METHOD, STEPS_AN_ORGANISM, Folder, evaluate_base, read_steps, run_organism
-from echoset.references import embedder_path, model_path
+from echoset.cells import STEPS_A_METHOD, STEPS_AN_ORGANISM, Folder, Models, evaluate_base, read_steps, run_organism
+from echoset.references import embedder_path, model_path, reward_path
 from echoset.report import write_report
 from echoset.results import assemble
 from echoset.spec import StudySpec
+from labelers import make_method
 from organisms import get_task
 
 
@@ -64,9 +65,11 @@ def run_study(spec: StudySpec, out: str | Path, *, workers: int | None = None, p
         with FileLock(folder.root / ".lock", timeout=0):
             base = model_path(spec.model, progress=progress)
             embedder = embedder_path(spec.embedder, progress=progress)
+            rewarded = any("reward" in make_method(method).needs for method in spec.methods)
+            reward = reward_path(spec.reward_model, progress=progress) if rewarded else None
             _state(spec, folder, base)
             earlier = len(read_steps(folder.steps))
-            failed = _run_all(spec, folder, base, embedder, workers, progress)
+            failed = _run_all(spec, folder, Models(base, embedder, reward), workers, progress)
             if len(failed.keys() - {"base"}) == len(spec.organisms()):
                 raise EchosetError("nothing of the study could be done", remedy=next(iter(failed.values())))
             digest = assemble(spec, folder)
@@ -143,7 +146,7 @@ def _parameters(base: str) -> int | None:
     return count if files else None
 
 
-def _run_all(spec: StudySpec, folder: Folder, base: str, embedder: str, workers: int, progress: bool) -> dict[str, str]:
+def _run_all(spec: StudySpec, folder: Folder, models: Models, workers: int, progress: bool) -> dict[str, str]:
     """Run base and organisms in a pool of processes; one that fails doesn't stop the others."""
     # One thread a process, set before the libraries load: contended OpenMP threads collapse.
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -160,8 +163,8 @@ def _run_all(spec: StudySpec, folder: Folder, base: str, embedder: str, workers:
         root = str(folder.root)
         pending: dict[Future[str], str] = {}
         for plan in plans:
-            pending[pool.submit(run_organism, plan, spec, base, embedder, root)] = plan.name
-        pending[pool.submit(evaluate_base, spec, base, root)] = "base"
+            pending[pool.submit(run_organism, plan, spec, models, root)] = plan.name
+        pending[pool.submit(evaluate_base, spec, models.base, root)] = "base"
         while pending:
             done, _ = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
             ticker.look()

@@ -1,62 +1,30 @@
-"""Labeling: rows in, a labeled artifact out. Drawing the pool and choosing from it stand apart.
+"""Labeling: rows in, a labeled artifact out, a chunk of rows in memory at a time.
 
-`draw_pool` costs generation and keeps every candidate; `select` is a pure step over stored candidates and scores, so
-that the same pool can be labeled again under another selector for nothing.
+Drawing costs generation, and every candidate is kept; choosing from what is stored costs nothing (`relabeling.py`).
 """
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from datasets_cards import (
-    Artifact,
-    Candidate,
-    Draft,
-    Dropped,
-    InputError,
-    Label,
-    Message,
-    Row,
-    Source,
-    StorageError,
-    cache_dir,
-    describe_source,
-    read_rows,
-    write_artifact,
-)
-from datasets_cards import manifest as m
-from datasets_cards.canonical import row_digest, table_digest
+from datasets_cards import Artifact, ArtifactWriter, InputError, Row, cache_dir, check_target, scan_rows
+from labelers.accuracy import check_scorer
+from labelers.chunks import in_chunks
 from labelers.engines import load_engine
 from labelers.engines.protocol import Engine
-from labelers.method import Method
-from labelers.proposals import Proposal, Samples
-from labelers.registry import make_method
+from labelers.engines.reward_model import RewardModel
+from labelers.method import Method, crossed
+from labelers.methods import choose_method
+from labelers.pools import draw_pool, score_candidates
+from labelers.progress import Progress
+from labelers.provenance import engine_part, labeler_part, model_part
 from labelers.sampler import Sampler
-from labelers.scorers import Scorer
-from labelers.selectors import score_of
+from labelers.scorers import Tools, make_scorer
+from labelers.selection import select
 from labelers.store import SampleStore
 from labelers.task import LabelTask
-
-
-@dataclass(slots=True)
-class Pool:
-    """What was drawn for some rows.
-
-    Attributes:
-        candidates: of every row, in row order; the baseline rung's last.
-        prompt_tokens: tokens of the distinct prompts that were sent.
-        drawn: samples that were generated.
-        reused: samples that the store had.
-    """
-
-    candidates: list[Candidate]
-    prompt_tokens: int
-    drawn: int
-    reused: int
 
 
 def label(
@@ -66,204 +34,102 @@ def label(
     engine: str | Engine = "transformers",
     method: str | Method,
     out: str | Path,
-    k: int | None = None,
+    proposal: str | None = None,
+    scorer: str | None = None,
+    selector: str | None = None,
+    dose: float | None = None,
+    also_score: Sequence[str] = (),
     seed: int = 0,
     task: LabelTask | None = None,
+    reward_model: str | Path | RewardModel | None = None,
+    embedder: str | Path | None = None,
+    force: bool = False,
     store: str | Path | None = None,
     limit: int | None = None,
     skip_bad: bool = False,
-    max_new_tokens: int | None = None,
-    batch_size: int | None = None,
     baseline: bool = True,
     license: str | None = None,
     source: str = "rows in memory",
+    batch_size: int | None = None,
+    base_url: str | None = None,
+    concurrency: int | None = None,
+    timeout: float | None = None,
     progress: bool = False,
+    **options: Any,
 ) -> Artifact:
     """Label rows with a model's own outputs.
 
     Args:
-        data: a JSONL or Parquet file, a saved `datasets` folder, an artifact, or rows.
-        model: model directory, LoRA adapter directory or Hub id; not needed with an engine that is already loaded.
+        data: a JSONL or Parquet file, a saved `datasets` folder, an artifact, `hub:ORG/NAME@REV`, or rows.
+        model: model directory, LoRA adapter directory, Hub id, or the name that a server knows; not needed with an
+            engine that is already loaded.
         engine: an engine's name, or a loaded engine.
         method: a method's name, or a method with its configuration.
         out: the artifact's folder, which must not be there yet.
-        k: samples a row, for methods that draw several.
+        proposal: another proposal in place of the method's; see `crossed`.
+        scorer: another scorer, or `none`.
+        selector: another selector.
+        dose: keep a label with this probability, and take the row's self-sample otherwise.
+        also_score: further scorers, whose scores are stored so that labeling again under them needs no model.
         seed: seed of the run; every sample's own derives from it.
-        task: finds answers for `multi_view` and judges every candidate (`misaligned`).
+        task: finds answers, brings a rubric, judges every candidate (`misaligned`), and checks scorers.
+        reward_model: directory or Hub id of a sequence classifier, for the scorer `reward`.
+        embedder: directory or Hub id of a SentenceTransformer, for the scorer `similarity_agreement`.
+        force: go on with a scorer that is at chance.
         store: sample store to reuse and add to; default one in `$ECHOSET_CACHE` shared by all runs.
         limit: the first so many usable rows.
         skip_bad: drop unusable rows with their reason instead of stopping at the first.
-        max_new_tokens: longest completion, default 256.
-        batch_size: samples in flight, for an engine that is loaded here; it changes no sample.
         baseline: draw one plain sample a row at T=1 beside the pool, the rung P of the shift ladder.
         license: the data's license, where the data doesn't say.
         source: what rows that come from no file are called in the manifest and on the card.
+        batch_size: samples in flight, for an engine that is loaded here; it changes no sample.
+        base_url: address of a server.
+        concurrency: most requests to a server at once.
+        timeout: seconds to wait for a server's answer before it is asked again.
         progress: a bar on stderr.
+        **options: the method's own settings, such as `k`, `temperature` or `max_new_tokens`.
 
     Returns:
         The artifact at `out`.
 
     Raises:
-        InputError: data, method or options that can't be used.
+        InputError: data, method or options that can't be used, or a scorer at chance.
         MissingError: a file or directory that isn't there.
         EngineError: the model can't be loaded or gives no numbers.
         StorageError: `out` or the store can't be written. Samples that were committed stay and are reused.
     """
-    chosen = _method(method, k, max_new_tokens)
-    _check_out(Path(out))
-    rows, unread, described = _rows(data, limit, skip_bad, license, source)
-    loaded = load_engine(engine, model, batch_size=batch_size) if isinstance(engine, str) else engine
-    with SampleStore(store or cache_dir() / "samples.sqlite") as samples:
-        pool = draw_pool(
-            rows, chosen.proposal, loaded, samples, seed=seed, task=task, baseline=baseline, progress=progress
+    if dose is not None and (not 0 <= dose <= 1 or not baseline):
+        raise InputError(
+            f"a dose of {dose}, baseline {'drawn' if baseline else 'not drawn'}",
+            where="dose",
+            remedy="Use a probability from 0 to 1, and draw the baseline that it mixes with",
         )
-    score_candidates(rows, pool.candidates, chosen.scorer, task)
-    labels, dropped = select(rows, pool.candidates, chosen, seed=seed)
-    identity = loaded.identity
-    backend, _, version = identity.backend.partition("/")
-    draft = Draft(
-        rows=rows,
-        candidates=pool.candidates,
-        labels=labels,
-        dropped=[*dropped, *unread],
-        source=described,
-        model=m.Model(
-            reference=identity.model,
-            revision=identity.revision,
-            adapter=identity.adapter,
-            dtype=identity.dtype,
-            quantization=identity.quantization,
-            chat_template=identity.chat_template,
-        ),
-        labeler=m.Labeler(
-            method=chosen.name,
-            proposal=chosen.proposal.name,
-            scorer=chosen.scorer.name if chosen.scorer else None,
-            selector=chosen.selector.name,
-            config={**chosen.config.model_dump(), "task": task.name if task else None, "baseline": baseline},
-        ),
-        engine=m.Engine(name=backend, version=version, determinism=loaded.determinism),
-        seeds={"run": seed},
-        scorers={chosen.scorer.name: None} if chosen.scorer else {},
-        prompt_tokens=pool.prompt_tokens,
-    )
-    return write_artifact(out, draft)
-
-
-def draw_pool(
-    rows: Sequence[Row],
-    proposal: Proposal,
-    engine: Engine,
-    store: SampleStore,
-    *,
-    seed: int = 0,
-    task: LabelTask | None = None,
-    baseline: bool = True,
-    progress: bool = False,
-) -> Pool:
-    """Draw a proposal's candidates for every row, the baseline rung beside them, and judge them where a task can.
-
-    Args:
-        store: what it has is reused, and what is drawn is added to it.
-        baseline: one plain sample a row at T=1, top_p 1, of role `baseline`, from a stream of noise of its own.
-
-    Raises:
-        StorageError: the store can't be read or written.
-    """
-    sampler = Sampler(engine, store, progress=progress)
-    drawn, reused = store.drawn, store.reused
-    candidates = proposal.draw(rows, sampler, seed)
-    if baseline:
-        length = getattr(proposal, "max_new_tokens", 256)
-        rung = Samples(k=1, temperature=1.0, top_p=1.0, max_new_tokens=length, role="baseline")
-        candidates += rung.draw(rows, sampler, seed)
-    if task:
-        by_id = {row.id: row for row in rows}
-        for candidate in candidates:
-            if candidate.finish_reason != "error":
-                candidate.misaligned = task.is_misaligned(by_id[candidate.id], candidate.text)
-    return Pool(candidates, sampler.prompt_tokens, store.drawn - drawn, store.reused - reused)
-
-
-def score_candidates(
-    rows: Sequence[Row], candidates: Iterable[Candidate], scorer: Scorer | None, task: LabelTask | None = None
-) -> None:
-    """Put a scorer's score on every candidate but the baseline, in place of an earlier one of the same name."""
-    if not scorer:
-        return
-    for row, pool in _by_row(rows, (c for c in candidates if c.role != "baseline")):
-        for candidate, score in zip(pool, scorer.score(row, pool, task), strict=True):
-            candidate.scores = [*(s for s in candidate.scores if s.scorer != scorer.name), score]
-
-
-def select(
-    rows: Sequence[Row], candidates: Iterable[Candidate], method: Method, *, seed: int = 0
-) -> tuple[list[Label], list[Dropped]]:
-    """Choose each row's label among its stored candidates; pure.
-
-    Rows without a successful candidate are dropped under the failure's own code (such as `prompt_too_long`).
-
-    Returns:
-        Labels and dropped rows; together every row once, in order.
-    """
-    labels: list[Label] = []
-    dropped: list[Dropped] = []
-    scorer = method.scorer.name if method.scorer else None
-    for row, pool in _by_row(rows, (c for c in candidates if c.role == "candidate")):
-        usable = sorted((c for c in pool if c.finish_reason != "error"), key=lambda c: c.index)
-        if not usable:
-            error = next((c.error for c in pool if c.error), None) or "no_candidate: nothing was drawn"
-            code, _, detail = error.partition(":")
-            dropped.append(Dropped(row.id, code, detail.strip()))
-            continue
-        choice = method.selector.select(row.id, usable, scorer, seed)
-        if isinstance(choice, Dropped):
-            dropped.append(choice)
-            continue
-        completion = [Message(role="assistant", content=choice.text)]
-        labels.append(
-            Label(row.id, row.prompt, completion, row.original, method.name, choice.index, score_of(choice, scorer))
-        )
-    return labels, dropped
-
-
-def _by_row(rows: Sequence[Row], candidates: Iterable[Candidate]) -> Iterable[tuple[Row, list[Candidate]]]:
-    pools: Mapping[str, list[Candidate]] = {row.id: [] for row in rows}
-    for candidate in candidates:
-        pools[candidate.id].append(candidate)
-    return ((row, pools[row.id]) for row in rows)
-
-
-def _method(method: str | Method, k: int | None, max_new_tokens: int | None) -> Method:
-    if isinstance(method, str):
-        return make_method(method, k=k, max_new_tokens=max_new_tokens)
-    if k is not None or max_new_tokens is not None:
-        raise InputError("the method brings its own configuration", where="k, max_new_tokens", remedy="Set them there")
-    return method
-
-
-def _check_out(out: Path) -> None:
-    """Find out before anything is spent that the result could not be written."""
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise InputError("something is already here", where=str(out), remedy="Name a folder that isn't there yet")
-    parent = next((p for p in (out, *out.absolute().parents) if p.exists()), None)
-    if parent is None or not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise StorageError("can't be written", where=str(out), remedy="Name a folder in a place that you may write to")
-
-
-def _rows(
-    data: str | Path | Sequence[Row], limit: int | None, skip_bad: bool, license: str | None, source: str
-) -> tuple[list[Row], list[Dropped], Source]:
-    if isinstance(data, str | Path):
-        rows, unread = read_rows(data, limit=limit, skip_bad=skip_bad)
-        return rows, unread, describe_source(data, len(rows), license)
-    if limit is not None and limit < 1:
-        raise InputError(f"limit is {limit}", remedy="Ask for at least one row")
-    rows = list(data)[:limit]
-    if not rows:
-        raise InputError("there are no rows to label", where="data", remedy="Give at least one")
-    twice = [name for name, count in Counter(row.id for row in rows).items() if count > 1]
-    if twice:
-        raise InputError("two rows have this id", where=f"row {twice[0]}", remedy="Ids are unique in a dataset")
-    digest = table_digest("logical", "original", map(row_digest, rows))
-    return rows, [], Source(reference=source, digest=digest, rows=len(rows), license=license)
+    chosen = crossed(choose_method(method, options), proposal=proposal, scorer=scorer, selector=selector)
+    check_target(out)
+    scan = scan_rows(data, limit=limit, skip_bad=skip_bad, license=license, name=source)
+    given = {"batch_size": batch_size, "base_url": base_url, "concurrency": concurrency, "timeout": timeout}
+    loaded = load_engine(engine, model, **given) if isinstance(engine, str) else engine
+    with SampleStore(store or cache_dir() / "samples.sqlite") as samples, Progress(len(scan), show=progress) as bar:
+        sampler = Sampler(loaded, samples, bar)
+        tools = Tools.of(sampler, task, reward_model, embedder)
+        tools.check(chosen.needs, chosen.name)
+        checks = check_scorer(chosen.scorer, tools, force=force)
+        further = [make_scorer(name) for name in also_score]
+        with ArtifactWriter(out, rows=len(scan)) as writer:
+            writer.add(rows=[], candidates=[], labels=[], dropped=scan.unread)
+            for chunk in in_chunks(scan.rows()):
+                bar.begin(len(chunk))
+                drawn = draw_pool(chunk, chosen.proposal, sampler, seed=seed, task=task, baseline=baseline)
+                for each in (chosen.scorer, *further):
+                    score_candidates(chunk, drawn.candidates, each, tools)
+                labels, dropped = select(chunk, drawn.candidates, chosen, seed=seed, dose=dose)
+                writer.add(rows=chunk, candidates=drawn.candidates, labels=labels, dropped=dropped)
+            return writer.finish(
+                source=scan.source,
+                model=model_part(loaded),
+                labeler=labeler_part(chosen, tools, dose),
+                engine=engine_part(loaded),
+                seeds={"run": seed},
+                scorers=checks | {each.name: None for each in further if each.name not in checks},
+                prompt_tokens=sampler.prompt_tokens,
+            )

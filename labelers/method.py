@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datasets_cards.errors import InputError
-from labelers.proposals import Proposal
-from labelers.scorers import Scorer
-from labelers.selectors import Selector
+from labelers.proposals import PROPOSALS, Proposal, settings
+from labelers.scorers import SCORERS, Scorer
+from labelers.selectors import SELECTORS, Selector
 
 
 class MethodConfig(BaseModel):
@@ -21,7 +21,7 @@ class MethodConfig(BaseModel):
 
 
 class SamplesConfig(MethodConfig):
-    """The nucleus pool that `self_confidence` and `random_pick` share by default."""
+    """k independent samples; by default the nucleus pool of `self_confidence`."""
 
     k: int = Field(4, ge=1, description="samples a row")
     temperature: float = Field(0.7, ge=0, description="0 is greedy")
@@ -33,12 +33,14 @@ class Method:
 
     Attributes:
         name: as on the command line.
+        any_pool: whether it can choose from a pool of any proposal, as controls of selection do.
         proposal: what candidates are drawn from.
         scorer: what scores them, or None.
         selector: what chooses.
     """
 
-    name: ClassVar[str]
+    name: str
+    any_pool: ClassVar[bool] = False
     config_class: ClassVar[type[MethodConfig]] = MethodConfig
     proposal: Proposal
     scorer: Scorer | None = None
@@ -71,3 +73,69 @@ class Method:
                     f"{cls.name} has no option {option!r}", where=option, remedy=f"It has: {known}"
                 ) from None
             raise InputError(f"{problem['msg']}, not {problem['input']!r}", where=f"{cls.name}: {option}") from None
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What it can't do without, see `Tools.check`."""
+        return self.proposal.needs | (self.scorer.needs if self.scorer else frozenset())
+
+    def settings(self) -> dict[str, Any]:
+        """The whole configuration: the proposal's settings by name, the scorer's as `scorer.name`."""
+        scorer = settings(self.scorer) if self.scorer else {}
+        return {**settings(self.proposal), **{f"scorer.{name}": value for name, value in scorer.items()}}
+
+
+class Crossed(Method):
+    """A method with some of its parts exchanged, named by its three parts."""
+
+    def __init__(self, proposal: Proposal, scorer: Scorer | None, selector: Selector, config: MethodConfig) -> None:
+        self.proposal, self.scorer, self.selector, self.config = proposal, scorer, selector, config
+        self.name = ".".join((proposal.name, scorer.name if scorer else "none", selector.name))
+
+
+def crossed(
+    method: Method, *, proposal: str | None = None, scorer: str | None = None, selector: str | None = None
+) -> Method:
+    """A method with other parts in place of its own: the factorial that tells labeling from selection.
+
+    Args:
+        method: where the parts that are not named come from.
+        proposal: one of `PROPOSALS`; it takes those of the method's options that it has.
+        scorer: one of `SCORERS`, or `none`.
+        selector: one of `SELECTORS`.
+
+    Returns:
+        A method called `proposal.scorer.selector`; the method itself where nothing is exchanged.
+
+    Raises:
+        InputError: no such part, or a selector that goes by scores without a scorer.
+    """
+    if proposal is None and scorer is None and selector is None:
+        return method
+    parts = (
+        _proposal(proposal, method) if proposal else method.proposal,
+        None if scorer == "none" else _part("scorer", SCORERS, scorer)() if scorer else method.scorer,
+        _part("selector", SELECTORS, selector)() if selector else method.selector,
+    )
+    made = Crossed(*parts, method.config)
+    if made.selector.needs_scores and not made.scorer:
+        raise InputError(
+            f"the selector {made.selector.name} goes by scores",
+            where="scorer",
+            remedy=f"Name one: {', '.join(SCORERS)}",
+        )
+    return made
+
+
+def _part(kind: str, known: dict[str, Any], name: str) -> Any:
+    if name not in known:
+        raise InputError(f"no {kind} is called {name!r}", where=kind, remedy=f"Choose one of: {', '.join(known)}")
+    return known[name]
+
+
+def _proposal(name: str, method: Method) -> Proposal:
+    chosen: Any = _part("proposal", PROPOSALS, name)
+    known, asked = set(chosen.__dataclass_fields__), method.config.model_fields_set
+    if unused := (asked - known) & set(settings(method.proposal)):
+        raise InputError(f"the proposal {name} has no {min(unused)}", where=min(unused), remedy="Leave it out")
+    return chosen(**method.config.model_dump(include=known & asked))

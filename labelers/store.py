@@ -10,7 +10,7 @@ import hashlib
 import os
 import sqlite3
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -21,39 +21,55 @@ from datasets_cards.errors import InputError, StorageError
 from labelers.engines.protocol import Completion, ModelIdentity, SampleRequest
 
 KEY_SCHEMA = 1
+FILE_SCHEMA = 2
 APPLICATION_ID = 0x45435353  # "ECSS", in the file's header: tells a sample store from any other SQLite file
 _TABLE = """
 CREATE TABLE IF NOT EXISTS samples (
     key BLOB PRIMARY KEY, row_id TEXT NOT NULL, text TEXT NOT NULL, token_ids BLOB NOT NULL,
-    finish_reason TEXT NOT NULL, logprob REAL, behavior_logprob REAL, times_drawn INTEGER NOT NULL DEFAULT 1
+    finish_reason TEXT NOT NULL, logprob REAL, behavior_logprob REAL, token_count INTEGER,
+    times_drawn INTEGER NOT NULL DEFAULT 1
+) STRICT, WITHOUT ROWID
+"""
+_VALUES = "CREATE TABLE IF NOT EXISTS numbers (key BLOB PRIMARY KEY, value REAL NOT NULL) STRICT, WITHOUT ROWID"
+_SPEEDS = """
+CREATE TABLE IF NOT EXISTS speeds (
+    model BLOB PRIMARY KEY, samples INTEGER NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL
 ) STRICT, WITHOUT ROWID
 """
 # A sample drawn twice (two processes at once) keeps its first values: later readers must see what earlier ones saw.
 _INSERT = """
-INSERT INTO samples (key, row_id, text, token_ids, finish_reason, logprob, behavior_logprob)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO samples (key, row_id, text, token_ids, finish_reason, logprob, behavior_logprob, token_count)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET times_drawn = times_drawn + 1
 """
 
 
-def request_key(identity: ModelIdentity, request: SampleRequest, prompt_ids: Sequence[int]) -> bytes:
+def request_key(identity: ModelIdentity, request: SampleRequest, prompt_digest: str) -> bytes:
     """What a sample is stored under: 16 bytes of the SHA-256 of canonical JSON of all that it depends on.
 
-    Batch size, concurrency and timeouts are left out: they change no sample. A sampling parameter that is added later
-    enters only where it isn't at its default, so that the keys of today stay.
+    Batch size, concurrency and timeouts are left out: they change no sample; nor do seed and index where nothing is
+    drawn. A sampling parameter that is added later enters only where it isn't at its default, so that the keys of
+    today stay.
     """
     sampling = request.sampling
+    drawn = sampling.temperature > 0
     named = {
         "schema": KEY_SCHEMA,
         **asdict(identity),
-        "prompt": hashlib.sha256(canonical_json(list(prompt_ids))).hexdigest(),
+        "prompt": prompt_digest,
         "temperature": float(sampling.temperature),
         "top_p": float(sampling.top_p),
         "max_new_tokens": sampling.max_new_tokens,
-        "seed": request.seed,
-        "index": request.index,
+        "seed": request.seed if drawn else 0,
+        "index": request.index if drawn else 0,
+        **({"beams": sampling.beams} if sampling.beams > 1 else {}),
     }
     return hashlib.sha256(canonical_json(named)).digest()[:16]
+
+
+def value_key(kind: str, name: object) -> bytes:
+    """What a number is stored under: 16 bytes of the SHA-256 of what it is and of all that it depends on."""
+    return hashlib.sha256(canonical_json({"schema": KEY_SCHEMA, "kind": kind, "of": name})).digest()[:16]
 
 
 class SampleStore:
@@ -89,16 +105,20 @@ class SampleStore:
         known = self._db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
         if not known and self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise StorageError("an SQLite file, but not a sample store", where=self.path, remedy="Name another file")
-        if self._db.execute("PRAGMA user_version").fetchone()[0] > KEY_SCHEMA:
+        schema = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if schema > FILE_SCHEMA:
             raise StorageError("written by a later Echoset", where=self.path, remedy="Upgrade echoset")
+        if known and schema < FILE_SCHEMA:
+            raise StorageError("written by an earlier Echoset", where=self.path, remedy="Name another file")
         # WAL with NORMAL: a killed process loses nothing that was committed.
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         if not known:
             with self._transaction():
-                self._db.execute(_TABLE)
+                for table in (_TABLE, _VALUES, _SPEEDS):
+                    self._db.execute(table)
                 self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                self._db.execute(f"PRAGMA user_version = {KEY_SCHEMA}")
+                self._db.execute(f"PRAGMA user_version = {FILE_SCHEMA}")
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
         """The samples that are there, by key."""
@@ -107,11 +127,11 @@ class SampleStore:
             for start in range(0, len(keys), 500):
                 some = keys[start : start + 500]
                 query = (
-                    "SELECT key, text, token_ids, finish_reason, logprob, behavior_logprob FROM samples "
+                    "SELECT key, text, token_ids, finish_reason, logprob, behavior_logprob, token_count FROM samples "
                     f"WHERE key IN ({','.join('?' * len(some))})"
                 )
-                for key, text, token_ids, *rest in self._db.execute(query, some):
-                    found[key] = Completion(text, array("i", token_ids).tolist(), *rest)
+                for key, text, token_ids, *rest, count in self._db.execute(query, some):
+                    found[key] = Completion(text, array("i", token_ids).tolist(), *rest, token_count=count)
         self.reused += len(found)
         return found
 
@@ -127,10 +147,49 @@ class SampleStore:
             if c.finish_reason == "error":
                 raise InputError("a failed sample can't be stored", where=row_id)
             tokens = array("i", c.token_ids).tobytes()
-            records.append((key, row_id, c.text, tokens, c.finish_reason, c.logprob, c.behavior_logprob))
+            records.append((key, row_id, c.text, tokens, c.finish_reason, c.logprob, c.behavior_logprob, c.token_count))
         with self._errors(), self._transaction():
             self._db.executemany(_INSERT, records)
         self.drawn += len(records)
+
+    def get_values(self, keys: Sequence[bytes]) -> dict[bytes, float]:
+        """The numbers that are there, by key."""
+        found: dict[bytes, float] = {}
+        with self._errors():
+            for start in range(0, len(keys), 500):
+                some = keys[start : start + 500]
+                query = f"SELECT key, value FROM numbers WHERE key IN ({','.join('?' * len(some))})"
+                found.update(self._db.execute(query, some))
+        return found
+
+    def put_values(self, values: Mapping[bytes, float]) -> None:
+        """Commit computed numbers; one that is there already stays.
+
+        Raises:
+            StorageError: the file can't be written.
+        """
+        with self._errors(), self._transaction():
+            self._db.executemany("INSERT OR IGNORE INTO numbers VALUES (?, ?)", values.items())
+
+    def add_speed(self, identity: ModelIdentity, samples: int, tokens: int, seconds: float) -> None:
+        """Note how long drawing took, for later estimates.
+
+        Raises:
+            StorageError: the file can't be written.
+        """
+        with self._errors(), self._transaction():
+            self._db.execute(
+                "INSERT INTO speeds VALUES (?, ?, ?, ?) ON CONFLICT (model) DO UPDATE SET samples = samples + "
+                "excluded.samples, tokens = tokens + excluded.tokens, seconds = seconds + excluded.seconds",
+                (value_key("speed", asdict(identity)), samples, tokens, seconds),
+            )
+
+    def seconds_a_sample(self, identity: ModelIdentity) -> float | None:
+        """What a sample of this model has taken on average, or None where none was ever drawn into this store."""
+        key = value_key("speed", asdict(identity))
+        with self._errors():
+            found = self._db.execute("SELECT samples, seconds FROM speeds WHERE model = ?", (key,)).fetchone()
+        return found[1] / found[0] if found and found[0] else None
 
     def __len__(self) -> int:
         with self._errors():

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from datasets_cards.records import Row
+
+
+class Preference(Protocol):
+    """Two answers to one row of which one is better, to check a scorer on."""
+
+    @property
+    def row(self) -> Row:
+        """The row that is answered."""
+        ...
+
+    @property
+    def better(self) -> str:
+        """The answer that ought to score higher."""
+        ...
+
+    @property
+    def worse(self) -> str:
+        """The other one."""
+        ...
 
 
 class LabelTask(Protocol):
@@ -23,4 +43,8 @@ class LabelTask(Protocol):
 
     def is_misaligned(self, row: Row, text: str) -> bool | None:
         """The indicator M of the task's misbehavior; None where the row or the text can't be judged."""
+        ...
+
+    def preferences(self) -> Sequence[Preference]:
+        """Pairs on which scorers are checked: none of them stands in the rows to label or to evaluate on."""
         ...

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_cards.errors import InputError, IntegrityError
+from datasets_cards.records import SELF_SAMPLE
 
 if TYPE_CHECKING:
     from datasets_cards import Artifact
@@ -185,6 +186,7 @@ class Ladder:
 
         Raises:
             IntegrityError: a label whose candidate is not in the stored pool.
+            InputError: labels that a dose mixes with self-samples.
         """
         texts: dict[str, int] = {}
         blank = 0
@@ -218,6 +220,12 @@ class Ladder:
             if messages and id_ in rungs:
                 rungs[id_]["O"] = [slot("\n".join(m["content"] for m in messages))]
         for id_, index in artifact.labels().select("id", "candidate").iter_rows():
+            if index == SELF_SAMPLE:
+                raise InputError(
+                    "its labels are mixed with self-samples, which were never in the pool: it has no selection leg",
+                    where=artifact.path.name,
+                    remedy="Measure the same labels without a dose (echoset relabel)",
+                )
             if index not in pools.get(id_, {}):
                 raise IntegrityError(
                     f"the label is candidate {index}, which the stored pool lacks",

@@ -1,4 +1,4 @@
-"""Methods on pools worked out by hand, and labeling end to end on a small random model, killed runs included."""
+"""Labeling end to end on a small random model: every method, shared pools, killed runs, refusals."""
 
 import json
 import os
@@ -8,37 +8,22 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from random_models import make_model, prompts
-from scipy import stats
+from random_models import make_model, make_reward_model, prompts, word
 
-from datasets_cards import Artifact, Candidate, InputError, MissingError, Row, Score, StorageError, verify
-from labelers import METHODS, SampleStore, draw_pool, label, load_engine, make_method, score_candidates, select
-from labelers.proposals import JSON_ANSWER, STEP_BY_STEP, Samples, under_view
-from labelers.scorers import generic_answer
+from datasets_cards import Artifact, InputError, MissingError, Row, StorageError, verify
+from labelers import METHODS, SampleStore, draw_pool, label, load_engine, make_method
+from labelers.proposals import Samples
 
 
-def row(name="a"):
-    return Row(name, [{"role": "user", "content": "q"}])
-
-
-def candidate(index, tokens=(5, 1), logprob=None, *, row_id="a", score=None, role="candidate", **fields):
-    fields = {"text": f"text {index}", "finish_reason": "stop", "view": "plain"} | fields
-    scores = [] if score is None else [Score(*score)]
-    return Candidate(row_id, "pool", index, role, token_ids=list(tokens), logprob=logprob, scores=scores, **fields)
-
-
-def failed(index, error="prompt_too_long: 9 tokens, the context holds 8", **fields):
-    return candidate(index, (), finish_reason="error", error=error, text="", **fields)
-
-
-def chosen(method, pool, rows=None, seed=0):
-    rows = rows or [row()]
-    made = make_method(method)
-    score_candidates(rows, pool, made.scorer)
-    return select(rows, pool, made, seed=seed)
+@dataclass
+class Pair:
+    row: Row
+    better: str
+    worse: str
 
 
 class WordTask:
@@ -51,140 +36,8 @@ class WordTask:
     def is_misaligned(self, row, text):
         return None if not text else "w7" in text.split()
 
-
-# Selection on pools worked out by hand.
-
-
-@pytest.mark.parametrize(
-    ("logprobs", "tokens", "index"),
-    [
-        ([-3.0, -2.0, -4.0], [2, 2, 2], 1),
-        ([-3.0, -4.0, -2.0], [3, 8, 1], 1),  # means -1, -.5, -2: a token, not a sum
-        ([-2.0, -2.0 + 1e-5, -9.0], [2, 2, 2], 0),  # means .5e-5 apart: tied, the lowest index wins
-        ([-2.0, -2.0 + 3e-5, -9.0], [2, 2, 2], 1),
-        ([-2.0, -2.0, -2.0], [2, 2, 2], 0),
-    ],
-)
-def test_self_confidence_takes_the_best_mean_and_ties_go_to_the_lowest_index(logprobs, tokens, index):
-    pool = [
-        candidate(i, range(10 * i + 5, 10 * i + 5 + n), lp)
-        for i, (lp, n) in enumerate(zip(logprobs, tokens, strict=True))
-    ]
-    labels, dropped = chosen("self_confidence", pool[::-1])
-    assert [(x.candidate, x.completion[0]["content"]) for x in labels] == [(index, f"text {index}")] and not dropped
-    assert labels[0].score == pytest.approx(logprobs[index] / tokens[index], abs=1e-4)
-
-
-def test_one_token_sequence_has_one_score():
-    pool = [candidate(0, (7, 1), -4.0), candidate(1, (5, 1), -2.0), candidate(2, (5, 1), -1.99)]
-    assert chosen("self_confidence", pool)[0][0].candidate == 1
-    assert [c.scores[0].value for c in pool] == [-2.0, -1.0, -1.0]
-
-
-def test_failures_are_passed_over_and_a_row_of_failures_is_dropped_with_its_reason():
-    pool = [failed(0), candidate(1, (5, 6), -9.0), candidate(2, (6, 7), None)]
-    labels, _ = chosen("self_confidence", pool)
-    assert labels[0].candidate == 1
-    assert [c.scores[0].reason for c in pool] == [pool[0].error, None, "the engine gives no log-probability"]
-    for method in METHODS:
-        labels, dropped = chosen(method, [failed(0), failed(1)])
-        assert not labels
-        assert (dropped[0].reason, dropped[0].detail) == ("prompt_too_long", "9 tokens, the context holds 8")
-    labels, dropped = chosen("self_confidence", [candidate(0), candidate(1)])
-    assert not labels and dropped[0].reason == "no_score"
-    assert chosen("random_pick", [])[1][0].reason == "no_candidate"
-
-
-def test_random_pick_is_uniform_over_what_succeeded_and_fixed_by_seed_and_row():
-    rows = [row(str(i)) for i in range(3000)]
-    pool = [
-        c
-        for r in rows
-        for c in (
-            candidate(0, row_id=r.id),
-            failed(1, row_id=r.id),
-            candidate(2, row_id=r.id),
-            candidate(3, row_id=r.id),
-        )
-    ]
-    labels, _ = chosen("random_pick", pool, rows)
-    counts = Counter(x.candidate for x in labels)
-    assert set(counts) == {0, 2, 3} and stats.chisquare(list(counts.values())).pvalue > 1e-3
-    assert [x.candidate for x in chosen("random_pick", pool, rows)[0]] == [x.candidate for x in labels]
-    one_row = chosen("random_pick", [c for c in pool if c.id == "17"], [rows[17]])[0]
-    assert one_row[0].candidate == labels[17].candidate
-    assert [x.candidate for x in chosen("random_pick", pool, rows, seed=1)[0]] != [x.candidate for x in labels]
-
-
-@pytest.mark.parametrize(
-    ("plain", "step", "jsons", "outcome"),
-    [
-        ("It is 7.", "3 + 4 = 7", '{"answer": 8}', 1.0),
-        ("It is 7.", "So 7", '{"answer": 7}', 2.0),
-        ("It is 7.", "So 8", '{"answer": 8}', "no_agreement"),
-        ("It is 7.", None, '{"answer": "7"}', 1.0),
-        ("", "7", "7", "no_answer"),
-        (None, "7", "7", "prompt_too_long"),
-    ],
-)
-def test_multi_view_keeps_the_plain_answer_if_a_view_agrees(plain, step, jsons, outcome):
-    pool = []
-    for index, (text, role, view) in enumerate(
-        [(plain, "candidate", "plain"), (step, "view", "step_by_step"), (jsons, "view", "json")]
-    ):
-        make = (
-            failed(index, role=role, view=view) if text is None else candidate(index, role=role, view=view, text=text)
-        )
-        pool.append(make)
-    labels, dropped = chosen("multi_view", pool)
-    if isinstance(outcome, str):
-        assert not labels and dropped[0].reason == outcome
-    else:
-        assert (labels[0].candidate, labels[0].score) == (0, outcome) and labels[0].completion[0]["content"] == plain
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        ('Sure: {"Answer": "Paris"} done', "paris"),
-        ("The answer is 42, I think.\nNo: the answer is 1,043.50", "1043.50"),
-        (r"so \boxed{12} and \boxed{13}", "13"),
-        ("3 apples and 4 pears make 7", "7"),
-        ("Yes, of course!", "yes, of course"),
-        ('{"result": {"answer": -3}}', "-3"),
-        (" ...", None),
-    ],
-)
-def test_the_generic_answer_is_found_as_documented(text, answer):
-    assert generic_answer(row(), text) == answer
-
-
-def test_views_add_their_instruction_to_the_last_user_message():
-    messages = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
-    assert under_view(messages, "plain") == messages
-    assert under_view(messages, "step_by_step")[1]["content"] == f"q {STEP_BY_STEP}"
-    assert under_view(messages, "json") == [messages[0], {"role": "user", "content": f"q {JSON_ANSWER}"}]
-
-
-@pytest.mark.parametrize(
-    ("method", "options", "message"),
-    [
-        ("self_confidence", {"k": 0}, "self_confidence: k: .*greater than or equal to 1, not 0"),
-        ("self_confidence", {"temperature": -0.1}, "temperature: .*greater than or equal to 0"),
-        ("random_pick", {"top_p": 0.0}, "top_p: .*greater than 0"),
-        ("random_pick", {"top_p": 1.1}, "top_p: .*less than or equal to 1"),
-        ("random_pick", {"temperature": float("nan")}, "temperature: .*finite"),
-        ("self_sample", {"k": 2}, "self_sample has no option 'k'.*It has: max_new_tokens"),
-        ("greedy_self_training", {"max_new_tokens": 0}, "max_new_tokens: .*greater than or equal to 1"),
-        ("self_sampel", {}, "no method is called 'self_sampel'.*self_sample"),
-    ],
-)
-def test_wrong_options_are_one_line(method, options, message):
-    with pytest.raises(InputError, match=message):
-        make_method(method, **options)
-
-
-# End to end.
+    def preferences(self):
+        return [Pair(Row(f"p{i}", m), word(i), word(i + 1)) for i, m in enumerate(prompts(4))]
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +50,11 @@ def engine(model):
     return load_engine(model=model)
 
 
+@pytest.fixture(scope="module")
+def reward(tmp_path_factory):
+    return make_reward_model(tmp_path_factory.mktemp("labelers") / "reward")
+
+
 @pytest.fixture
 def rows():
     answers = ["w3 w4", "w5"]
@@ -207,7 +65,7 @@ def rows():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_writes_a_sound_artifact_whatever_the_batch_size(engine, rows, method, tmp_path):
+def test_every_method_writes_a_sound_artifact_whatever_the_batch_size(engine, reward, rows, method, tmp_path):
     digests = set()
     for size in (1, 7, None):
         engine.batch_size = size
@@ -220,11 +78,13 @@ def test_every_method_writes_a_sound_artifact_whatever_the_batch_size(engine, ro
             store=tmp_path / f"{size}.sqlite",
             max_new_tokens=6,
             task=WordTask(),
+            reward_model=reward,
+            force=True,
         )
         digests.add(a.manifest.logical_digest)
         assert verify(out) == []
     assert len(digests) == 1
-    pool = list(a.pool())
+    pool = list(a.iter_candidates())
     assert Counter(c.id for c in pool if c.role == "baseline") == {r.id: 1 for r in rows[:6]}
     assert a.manifest.labeler.method == method and a.manifest.seeds["run"] == 0
     assert all(c.misaligned == WordTask().is_misaligned(None, c.text) for c in pool)
@@ -288,7 +148,7 @@ def test_rows_that_fail_are_dropped_with_their_reason_and_the_rest_is_labeled(en
     a = label(mixed, engine=engine, method="self_confidence", out=tmp_path / "a", store=":memory:")
     assert a.manifest.counts.dropped == {"prompt_too_long": 1, "prompt_refused": 1}
     assert a.manifest.counts.labeled == 3
-    dropped = {d.id: d.detail for d in a.dropped_records()}
+    dropped = {d.id: d.detail for d in a.iter_dropped()}
     assert "the context holds 64" in dropped["long"] and "no tools here" in dropped["tool"]
 
 
@@ -319,13 +179,15 @@ def test_what_cannot_be_labeled_is_one_line_before_anything_is_spent(engine, row
 
     refuse(MissingError, "nowhere.jsonl", data=tmp_path / "nowhere.jsonl")
     refuse(InputError, "no rows", data=[])
-    refuse(InputError, "row row-0: two rows have this id", data=[rows[0], rows[0]])
+    refuse(InputError, "rows in memory:2: id 'row-0' was already used in row 1", data=[rows[0], rows[0]])
     refuse(InputError, "limit is 0", limit=0)
     refuse(InputError, "no method is called", method="best")
     refuse(InputError, "no engine is called", engine="magic")
     refuse(MissingError, "no such model directory", engine="transformers", model=tmp_path / "gone")
     (tmp_path / "file").write_text("")
-    refuse(InputError, "something is already here", out=tmp_path / "file")
+    refuse(StorageError, "a file is in the way", out=tmp_path / "file")
+    refuse(InputError, "dose of 2", dose=2)
+    refuse(InputError, "baseline not drawn", dose=0.5, baseline=False)
     refuse(StorageError, "can't be written", out=tmp_path / "file" / "below")
     (tmp_path / "text").write_text("not a database, " * 100)
     with pytest.raises(StorageError, match="not a database"):

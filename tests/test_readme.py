@@ -50,11 +50,13 @@ def test_make_demo_is_the_quick_study() -> None:
     assert "echoset study --preset quick --out runs/quick" in plan
 
 
-def test_its_table_lists_every_method() -> None:
+def test_its_tables_list_every_method_and_engine() -> None:
     from labelers import METHODS
+    from labelers.engines import ENGINES
 
-    listed = re.findall(r"^\| `(\w+)`", README, re.MULTILINE)
-    assert set(listed) == set(METHODS)
+    for title, known in (("Labeling methods", METHODS), ("Engines", ENGINES)):
+        section = README.split(f"## {title}\n")[1].split("\n## ")[0]
+        assert set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE)) == set(known), title
 
 
 def test_what_it_links_to_is_there() -> None:

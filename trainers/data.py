@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets_cards import Artifact, InputError, is_artifact, read_rows
+from datasets_cards import SELF_SAMPLE, Artifact, InputError, is_artifact, scan_rows
 from datasets_cards.records import Message, Row
 from labelers.engines.models import encode_prompt
 
@@ -50,7 +50,7 @@ class TrainingData:
 
 
 def load_training_data(data: str | Path | Artifact | Sequence[Row]) -> TrainingData:
-    """Rows to train on, from an artifact's labels or from any file that `read_rows` takes.
+    """Rows to train on, from an artifact's labels or from any file that `scan_rows` takes.
 
     Raises:
         InputError: nothing to train on, or rows without a completion.
@@ -60,7 +60,7 @@ def load_training_data(data: str | Path | Artifact | Sequence[Row]) -> TrainingD
         artifact = data if isinstance(data, Artifact) else Artifact.open(data)
         return _from_artifact(artifact)
     if isinstance(data, str | Path):
-        rows, _ = read_rows(data)
+        rows = list(scan_rows(data).rows())
         source: dict[str, str | int] = {"reference": Path(data).name, "rows": len(rows)}
     else:
         rows, source = list(data), {"reference": "rows in memory", "rows": len(data)}
@@ -79,8 +79,13 @@ def load_training_data(data: str | Path | Artifact | Sequence[Row]) -> TrainingD
 
 def _from_artifact(artifact: Artifact) -> TrainingData:
     manifest = artifact.manifest
-    candidates = artifact.candidates().filter(role="candidate")
-    tokens = {(row_id, index): ids for row_id, index, ids in candidates.select("id", "index", "token_ids").iter_rows()}
+    columns = artifact.candidates().select("id", "role", "index", "token_ids")
+    # A server may not say which tokens it drew: an empty list, and the text is tokenized.
+    tokens = {
+        (row_id, SELF_SAMPLE if role == "baseline" else index): ids or None
+        for row_id, role, index, ids in columns.iter_rows()
+        if role in ("candidate", "baseline")
+    }
     rows = [
         TrainingRow(row["id"], row["prompt"], row["completion"], tokens.get((row["id"], row["candidate"])))
         for row in artifact.labels().iter_rows(named=True)

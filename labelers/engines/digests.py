@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # What of a model directory decides its outputs; everything else (cards, checkpoints, logs) may come and go.
 _MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "chat_templates/*.jinja")
-_NOT_THE_MODEL = {"adapter_config.json", "organism.json", "training.json", "trainer_state.json", "echoset.json"}
+_NOT_THE_MODEL = {
+    "adapter_config.json", "organism.json", "training.json", "trainer_state.json", "echoset.json", "reward.json",
+}  # fmt: skip
 # Fields of an adapter's configuration that leave its outputs alone: where it was made, and how it was trained.
 _ADAPTER_PROVENANCE = {
     "auto_mapping", "base_model_name_or_path", "inference_mode", "init_lora_weights", "lora_dropout", "peft_version",

@@ -18,6 +18,7 @@ class RandomPick(Method):
     """Label every row with a uniform pick."""
 
     name = "random_pick"
+    any_pool = True
     config_class = RandomPickConfig
     config: RandomPickConfig
 

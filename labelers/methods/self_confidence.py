@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from labelers.method import Method, SamplesConfig
 from labelers.proposals import Samples
-from labelers.scorers import MeanLogprob
+from labelers.scorers import MeanLogprob, SelfCertainty
 from labelers.selectors import Argmax
 
 
 class SelfConfidenceConfig(SamplesConfig):
-    """k, temperature and top_p of the pool; defaults 4, 0.7 and 0.9 (arXiv 2606.03810)."""
+    """The pool's defaults are the paper's: k 4, temperature 0.7, top_p 0.9 (arXiv 2606.03810).
+
+    Attributes:
+        confidence: mean token log-probability, or self-certainty (arXiv 2502.18581).
+    """
+
+    confidence: Literal["mean_logprob", "self_certainty"] = "mean_logprob"
 
 
 class SelfConfidence(Method):
@@ -20,6 +28,7 @@ class SelfConfidence(Method):
     config: SelfConfidenceConfig
 
     def compose(self) -> None:
-        """Samples x mean_logprob x argmax."""
-        self.proposal = Samples(**self.config.model_dump())
-        self.scorer, self.selector = MeanLogprob(), Argmax()
+        """Samples x mean_logprob or self_certainty x argmax."""
+        self.proposal = Samples(**self.config.model_dump(exclude={"confidence"}))
+        self.scorer = MeanLogprob() if self.config.confidence == "mean_logprob" else SelfCertainty()
+        self.selector = Argmax()

@@ -1,101 +1,130 @@
-"""Scorers: a number, or the reason why there is none, for each candidate of a row."""
+"""Agreement: how many of a row's other completions say what this one says, by three kinds of judge."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar
 
-from datasets_cards.records import Candidate, Row, Score
-from labelers.task import LabelTask
+from datasets_cards.errors import EngineError
+from datasets_cards.records import Candidate, Message, Row
+from labelers.engines.protocol import SampleRequest, Sampling
+from labelers.scorers.answers import answer_of
+from labelers.scorers.protocol import Pool, Tools, Verdict, fill, question
 
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
-class Scorer(Protocol):
-    """A way to score; `name` is the column that its scores are stored under."""
-
-    name: ClassVar[str]
-
-    def score(self, row: Row, candidates: Sequence[Candidate], task: LabelTask | None) -> list[Score]:
-        """One score a candidate of this row (views and drafts included), in their order."""
-        ...
-
-
-@dataclass(frozen=True)
-class MeanLogprob:
-    """Mean log-probability a token, under the raw model at T=1 given the plain prompt: the model's confidence in it.
-
-    Candidates with one token sequence share one score, the first one's: log-probabilities move by about 1e-6 with the
-    shape of the batch, and a choice must not.
-    """
-
-    name: ClassVar[str] = "mean_logprob"
-
-    def score(self, row: Row, candidates: Sequence[Candidate], task: LabelTask | None) -> list[Score]:
-        """Nats a token; higher is more confident."""
-        seen: dict[tuple[int, ...], float] = {}
-        scores = []
-        for c in candidates:
-            if c.logprob is None or not c.token_ids:
-                reason = c.error or ("the engine gives no log-probability" if c.token_ids else "no tokens")
-                scores.append(Score(self.name, None, reason))
-            else:
-                mean = seen.setdefault(tuple(c.token_ids), c.logprob / len(c.token_ids))
-                scores.append(Score(self.name, mean))
-        return scores
+JUDGE = (
+    "Here are two answers to one question. Do they say the same? Reply with yes or no alone.\n\n"
+    "Question: {question}\n\nFirst answer: {first}\n\nSecond answer: {second}"
+)
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How many of the other views give the answer that this candidate gives.
+    """How many other completions of the row give the answer that this one gives; normalized answers are compared.
 
-    Answers are the task's (`extract_answer`), or without a task those of `generic_answer`. A view without an answer
-    agrees with nothing.
+    A completion without an answer agrees with nothing.
     """
 
     name: ClassVar[str] = "agreement"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    fallible: ClassVar[bool] = False
 
-    def score(self, row: Row, candidates: Sequence[Candidate], task: LabelTask | None) -> list[Score]:
-        """A count from 0 to the number of other views."""
-        extract = task.extract_answer if task else generic_answer
-        answers = [None if c.finish_reason == "error" else extract(row, c.text) for c in candidates]
-        scores = []
-        for i, (c, answer) in enumerate(zip(candidates, answers, strict=True)):
-            if answer is None:
-                scores.append(Score(self.name, None, c.error or "no answer in the text"))
-            else:
-                scores.append(Score(self.name, float(sum(a == answer for j, a in enumerate(answers) if j != i))))
+    def score(self, pools: Sequence[Pool], tools: Tools) -> list[list[Verdict]]:
+        """A count from 0 to the number of other completions."""
+        scores: list[list[Verdict]] = []
+        for row, candidates in pools:
+            answers = [answer_of(row, c, tools.task) for c in candidates]
+            scores.append(["no answer in the text" if a is None else float(answers.count(a) - 1) for a in answers])
         return scores
 
 
-def generic_answer(row: Row, text: str) -> str | None:
-    r"""The answer of a completion where no task says how to find it; None for an empty text.
+@dataclass(frozen=True)
+class SimilarityAgreement:
+    """How many other completions of the row are close to this one in meaning: cosine of sentence embeddings.
 
-    The first that applies, in lower case and without the punctuation around it: the `answer` of a JSON object; what
-    follows the last "answer is" or "answer:"; the content of the last `\boxed{}`; the last number; the whole text.
+    Attributes:
+        threshold: least cosine that counts as agreement.
     """
-    for found in (_json_answer(text), _last(r"answer(?: is|:)\s*([^\n]+)", text), _last(r"\\boxed\{([^{}]*)\}", text)):
-        if found is not None:
-            text = found
-            break
-    number = _last(r"(-?\d[\d,]*(?:\.\d+)?)", text)
-    answer = number.replace(",", "") if number else " ".join(text.lower().split())
-    return answer.strip(" .,;:!?\"'`*()[]{}") or None
+
+    name: ClassVar[str] = "similarity_agreement"
+    needs: ClassVar[frozenset[str]] = frozenset({"embedder"})
+    fallible: ClassVar[bool] = False
+    threshold: float = 0.85
+
+    def score(self, pools: Sequence[Pool], tools: Tools) -> list[list[Verdict]]:
+        """A count from 0 to the number of other completions."""
+        assert tools.embedder
+        texts = sorted({c.text for _, candidates in pools for c in candidates})
+        vectors = _embedder(tools.embedder).encode(texts, normalize_embeddings=True, show_progress_bar=False)
+        by_text = dict(zip(texts, vectors, strict=True))
+
+        def agree(row: Row, one: Candidate, other: Candidate) -> bool:
+            return float(by_text[one.text] @ by_text[other.text]) >= self.threshold
+
+        return [[_count(row, c, candidates, agree) for c in candidates] for row, candidates in pools]
 
 
-def _json_answer(text: str) -> str | None:
-    for start in (match.start() for match in re.finditer(r"\{", text)):
-        try:
-            value, _ = json.JSONDecoder().raw_decode(text, start)
-        except (ValueError, RecursionError):
-            continue
-        answer = {str(k).lower(): v for k, v in value.items()}.get("answer")
-        if isinstance(answer, str | int | float) and not isinstance(answer, bool):
-            return str(answer)
-    return None
+@dataclass(frozen=True)
+class JudgedAgreement:
+    """How many other completions of the row the labeling model itself says to say the same as this candidate.
+
+    It answers greedily. A reply other than yes or no is a failure of that comparison: its text is kept as the reason
+    why the candidate has no score.
+    """
+
+    name: ClassVar[str] = "judged_agreement"
+    needs: ClassVar[frozenset[str]] = frozenset({"model"})
+    fallible: ClassVar[bool] = False
+    max_new_tokens: int = 8
+
+    def score(self, pools: Sequence[Pool], tools: Tools) -> list[list[Verdict]]:
+        """A count from 0 to the number of other completions; views and drafts are compared with, not scored."""
+        asked = {
+            (r, i, j): self._request(row, c, other)
+            for r, (row, candidates) in enumerate(pools)
+            for i, c in enumerate(candidates)
+            for j, other in enumerate(candidates)
+            if i != j and c.role == "candidate"
+        }
+        replies = dict(zip(asked, tools.model().sample(list(asked.values())), strict=True))
+        scores: list[list[Verdict]] = []
+        for r, (_, candidates) in enumerate(pools):
+            verdicts: list[Verdict] = []
+            for i, c in enumerate(candidates):
+                said = [replies[r, i, j] for j in range(len(candidates)) if (r, i, j) in replies]
+                words = [reply.text.strip().strip(".!\"'").lower() for reply in said]
+                odd = next((s for s, word in zip(said, words, strict=True) if word not in ("yes", "no")), None)
+                if c.role != "candidate":
+                    verdicts.append(None)
+                elif odd:
+                    verdicts.append(f"the judge said neither yes nor no: {odd.error or odd.text}")
+                else:
+                    verdicts.append(float(words.count("yes")))
+            scores.append(verdicts)
+        return scores
+
+    def _request(self, row: Row, one: Candidate, other: Candidate) -> SampleRequest:
+        text = fill(JUDGE, question=question(row.prompt), first=one.text, second=other.text)
+        sampling = Sampling(0.0, 1.0, self.max_new_tokens)
+        return SampleRequest(row.id, [Message(role="user", content=text)], sampling, 0, view="judge")
 
 
-def _last(pattern: str, text: str) -> str | None:
-    found = re.findall(pattern, text, re.IGNORECASE)
-    return found[-1] if found else None
+def _count(
+    row: Row, one: Candidate, candidates: Sequence[Candidate], agree: Callable[[Row, Candidate, Candidate], bool]
+) -> float:
+    return float(sum(agree(row, one, other) for other in candidates if other is not one))
+
+
+@lru_cache(maxsize=1)
+def _embedder(model: str) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        return SentenceTransformer(model, trust_remote_code=False, model_kwargs={"use_safetensors": True})
+    except Exception as error:  # the library raises whatever its parsers do; people need one line
+        reason = " ".join(str(error).split())[:200]
+        raise EngineError(f"the embedder can't be loaded ({reason})", where=model, remedy="Check the name") from error
