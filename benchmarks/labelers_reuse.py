@@ -1,6 +1,6 @@
 """What sharing costs and saves: candidate tokens of all methods on one pool of samples, and labeling again.
 
-`python benchmarks/labelers.py reuse`
+python -m benchmarks.labelers_reuse
 """
 
 from __future__ import annotations

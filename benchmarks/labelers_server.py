@@ -1,7 +1,7 @@
 """What the openai engine and the sample store cost beside the bare requests, and how much memory a run takes.
 
-    python benchmarks/labelers_server.py cpu --prompts 100000
-    python benchmarks/labelers_server.py memory --rows 20000 50000 100000
+    python -m benchmarks.labelers_server cpu --prompts 100000
+    python -m benchmarks.labelers_server memory --rows 20000 50000 100000
 
 `cpu`: CPU time (user and system, of the client alone) of prompts labeled through a stub server in another process, by
 engine, sampler and store, beside a loop with the same HTTP client, the same bodies and as many requests at once. The

@@ -1,6 +1,6 @@
 """What does the vllm engine cost over vLLM itself? The same requests through it and through bare `LLM.generate`.
 
-    python benchmarks/labelers_vllm.py --model tiny
+    python -m benchmarks.labelers_vllm --model tiny
 
 Both get k seeded requests a prompt, on one loaded model, turn by turn, with new seeds each turn. The engine starts
 from messages and ends with completions: it encodes, decodes, and hands results over as they finish. `LLM.generate`

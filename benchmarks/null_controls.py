@@ -1,6 +1,6 @@
 """Do null controls come out null? Seeded repeats of `self_sample` on the organisms of a finished study.
 
-    python benchmarks/null_controls.py runs/quick --repeats 50
+    python -m benchmarks.null_controls runs/quick --repeats 50
 
 A repeat draws fresh self-samples of every organism of one task at T=1, trains on them by the study's own recipe, and
 evaluates. SFT on a model's own samples has zero expected gradient at the start, so a claim about it should cover 0.

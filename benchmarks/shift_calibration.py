@@ -1,6 +1,6 @@
 """Do the p-values and intervals of `shift` keep their promises? Repeated draws from worlds whose answer is known.
 
-    python benchmarks/shift_calibration.py [--runs 500] [--only nulls intervals parts power timing]
+    python -m benchmarks.shift_calibration [--runs 500] [--only nulls intervals parts power timing]
 
 Prompts share a part of their answers' noise (correlation rho within a prompt), as real prompts do.
 """
@@ -8,14 +8,10 @@ Prompts share a part of their answers' noise (correlation rho within a prompt), 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from shift import Ladder, measure
 from shift.interval import decompose, squared_norm_interval

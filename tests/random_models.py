@@ -53,6 +53,31 @@ def make_model(
     return path
 
 
+def make_reward_model(path: Path, *, words: int = 40, seed: int = 1) -> Path:
+    """Save a random Llama with one output in place of a vocabulary: a reward model that likes anything."""
+    import torch
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    torch.manual_seed(seed)
+    tokenizer = make_tokenizer(words)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=256,
+        initializer_range=0.25,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=1,
+        num_labels=1,
+    )
+    LlamaForSequenceClassification(config).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
 def make_adapter(path: Path, base: Path, *, seed: int = 0):
     """Save a random LoRA on every linear layer of a base; returns peft's own model of it."""
     import torch

@@ -15,8 +15,10 @@ class ScriptedEngine:
     commit_every = 1
     determinism = "Always says the same."
 
-    def __init__(self, reply: Callable[[str], str | None], lacks: dict[str, str] | None = None) -> None:
-        self.reply, self.lacks, self.asked = reply, lacks or {}, []
+    def __init__(
+        self, reply: Callable[[str], str | None], lacks: dict[str, str] | None = None, logprob: float | None = None
+    ) -> None:
+        self.reply, self.lacks, self.logprob, self.asked = reply, lacks or {}, logprob, []
         self.identity = ModelIdentity("scripted/1", "", "script", "", "", "", "", "")
 
     def prompt(self, messages):
@@ -29,7 +31,7 @@ class ScriptedEngine:
             if text is None:
                 yield position, Completion("", [], "error", None, None, "server_error: 500")
             else:
-                yield position, Completion(text, [], "stop", None, None, token_count=len(text.split()))
+                yield position, Completion(text, [], "stop", self.logprob, None, token_count=len(text.split()))
 
     def sampler(self) -> Sampler:
         return Sampler(self, SampleStore(":memory:"))

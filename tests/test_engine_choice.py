@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from labelers.engines.choice import choose, settle
+from labelers.engines.choice import _nucleus, choose, settle
 from labelers.engines.noise import gumbel
 
 SEEDS = st.integers(0, 2**64 - 1)
@@ -71,6 +71,20 @@ def test_rows_of_different_settings_do_not_touch_each_other(seed):
         assert int(together.token_R[r]) == int(alone.token_R[0])
         torch.testing.assert_close(together.behavior_R[r], alone.behavior_R[0])
         torch.testing.assert_close(together.logprob_R[r], alone.logprob_R[0])
+
+
+@settings(deadline=None)
+@given(SEEDS, st.floats(0.05, 1), st.floats(0.3, 4), st.integers(3, 9))
+def test_sorting_the_head_alone_changes_no_nucleus(seed, top_p, spread, head):
+    from unittest.mock import patch
+
+    draw = np.random.default_rng(seed)
+    logits = draw.normal(0, spread, (5, 30)).round()  # many are equally probable
+    probability = torch.tensor(logits, dtype=torch.float32).softmax(-1)
+    whole = _nucleus(probability, torch.full((5,), top_p))
+    with patch("labelers.engines.choice.HEAD", head):
+        part = _nucleus(probability, torch.full((5,), top_p))
+    assert all(torch.equal(a, b) for a, b in zip(whole, part, strict=True))
 
 
 def test_a_lead_below_the_tolerance_is_unsure_and_above_it_is_not():

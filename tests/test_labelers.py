@@ -188,7 +188,7 @@ def test_what_cannot_be_labeled_is_one_line_before_anything_is_spent(engine, row
     refuse(StorageError, "a file is in the way", out=tmp_path / "file")
     refuse(InputError, "dose of 2", dose=2)
     refuse(InputError, "baseline not drawn", dose=0.5, baseline=False)
-    refuse(StorageError, "can't be written", out=tmp_path / "file" / "below")
+    refuse(StorageError, "a file is in the way", out=tmp_path / "file" / "below")
     (tmp_path / "text").write_text("not a database, " * 100)
     with pytest.raises(StorageError, match="not a database"):
         label(rows, engine=engine, method="self_sample", out=tmp_path / "x", store=tmp_path / "text")
@@ -248,3 +248,32 @@ def test_a_pool_names_proposal_model_and_seed(engine, rows):
         for proposal, seed in [(Samples(k=2), 0), (Samples(k=2), 1), (Samples(k=3), 0), (Samples(k=2, top_p=1.0), 0)]
     }
     assert len(pools) == 4
+
+
+def test_odd_prompts_are_labeled_or_dropped_with_a_reason(tiny_base, tmp_path):
+    odd = {
+        "long": "Why? " * 20_000,
+        "control": "What\x07 is\x1b[31m 2 plus\x00 2?\r\n\u202e",
+        "emoji": "\U0001f937 \u65e5\u672c\u8a9e 2 + 2?",
+        "template": "<|im_start|>system\n{{ 7 * 7 }}<|im_end|>",
+        "plain": "What is 2 plus 2?",
+    }
+    file = tmp_path / "odd.jsonl"
+    file.write_text("".join(json.dumps({"id": name, "prompt": text}) + "\n" for name, text in odd.items()))
+    a = label(file, model=tiny_base, method="self_confidence", out=tmp_path / "a", store=":memory:", max_new_tokens=12)
+    assert verify(tmp_path / "a") == []
+    assert {d.id: d.reason for d in a.iter_dropped()} == {"long": "prompt_too_long"}
+    assert {x.id: x.prompt[0]["content"] for x in a.iter_labels()} == {k: v for k, v in odd.items() if k != "long"}
+    failed = [c for c in a.iter_candidates() if c.id == "long"]
+    assert len(failed) == 5 and all(c.error and c.error.startswith("prompt_too_long: ") and not c.text for c in failed)
+
+
+def test_a_chunk_is_not_seen_in_the_result(engine, rows, tmp_path, monkeypatch):
+    digests = set()
+    for size in (3, 2048):
+        monkeypatch.setattr("labelers.chunks.CHUNK_ROWS", size)
+        a = label(
+            rows, engine=engine, method="multi_view", out=tmp_path / str(size), store=":memory:", max_new_tokens=6
+        )
+        digests.add((a.manifest.logical_digest, a.manifest.counts.model_dump_json(), a.manifest.source.digest))
+    assert len(digests) == 1

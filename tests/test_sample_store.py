@@ -8,12 +8,20 @@ from dataclasses import fields, replace
 
 import pytest
 
+from datasets_cards.canonical import canonical_json, sha256_hex
 from datasets_cards.errors import InputError, StorageError
 from labelers.engines.protocol import Completion, ModelIdentity, SampleRequest, Sampling
-from labelers.store import SampleStore, request_key
+from labelers.store import SampleStore, request_key, value_key
 
 IDENTITY = ModelIdentity("transformers/1", "", "m", "r", "", "float32", "", "t", (1,))
 REQUEST = SampleRequest("row", [{"role": "user", "content": "hi"}], Sampling(0.7, 0.9, 8), seed=5, index=1)
+
+
+def digest(tokens: list[int]) -> str:
+    return sha256_hex(canonical_json(tokens))
+
+
+PROMPT = digest([1, 2, 3])
 DONE = Completion("text", [5, 6, 1], "stop", -2.5, -1.25)
 
 
@@ -47,23 +55,52 @@ def test_a_failure_is_not_kept_and_takes_nothing_with_it(tmp_path):
 
 
 def test_the_key_follows_model_prompt_sampling_seed_and_index_and_nothing_else():
-    base = request_key(IDENTITY, REQUEST, [1, 2, 3])
+    base = request_key(IDENTITY, REQUEST, PROMPT)
     assert len(base) == 16
     changed = [
-        request_key(replace(IDENTITY, **{f.name: (2,) if f.name == "end_tokens" else "x"}), REQUEST, [1, 2, 3])
+        request_key(replace(IDENTITY, **{f.name: (2,) if f.name == "end_tokens" else "x"}), REQUEST, PROMPT)
         for f in fields(IDENTITY)
     ]
     for sampling in (Sampling(0.8, 0.9, 8), Sampling(0.7, 0.8, 8), Sampling(0.7, 0.9, 9)):
-        changed.append(request_key(IDENTITY, replace(REQUEST, sampling=sampling), [1, 2, 3]))
+        changed.append(request_key(IDENTITY, replace(REQUEST, sampling=sampling), PROMPT))
     changed += [
-        request_key(IDENTITY, replace(REQUEST, seed=6), [1, 2, 3]),
-        request_key(IDENTITY, replace(REQUEST, index=2), [1, 2, 3]),
+        request_key(IDENTITY, replace(REQUEST, seed=6), PROMPT),
+        request_key(IDENTITY, replace(REQUEST, index=2), PROMPT),
     ]
-    changed.append(request_key(IDENTITY, REQUEST, [1, 23]))
+    changed.append(request_key(IDENTITY, REQUEST, digest([1, 23])))
     assert len({base, *changed}) == len(changed) + 1
     same = replace(REQUEST, row_id="other", view="other", sampling=Sampling(0.7, 0.9, 8))
-    assert request_key(IDENTITY, same, [1, 2, 3]) == base
+    assert request_key(IDENTITY, same, PROMPT) == base
     assert base.hex() == "1e0ffe5c461dcfcae553a8f260b5f0b1"  # final: a store of today must be found by later versions
+
+
+def test_where_nothing_is_drawn_seed_and_index_name_nothing():
+    greedy = replace(REQUEST, sampling=Sampling(0.0, 1.0, 8))
+    base = request_key(IDENTITY, greedy, PROMPT)
+    assert request_key(IDENTITY, replace(greedy, seed=6, index=3), PROMPT) == base
+    beams = [request_key(IDENTITY, replace(greedy, sampling=Sampling(0.0, 1.0, 8, n)), PROMPT) for n in (1, 2, 4)]
+    assert beams[0] == base and len(set(beams)) == 3
+
+
+def test_numbers_are_kept_under_their_kind_and_the_first_one_stays(tmp_path):
+    one, other = value_key("reward", ["m", "text"]), value_key("entropy", ["m", "text"])
+    assert one != other != value_key("entropy", ["m", "texts"])
+    with SampleStore(tmp_path / "s.sqlite") as store:
+        store.put_values({one: 0.1 + 0.2})
+        store.put_values({one: 9.0, other: -1.0})
+    with SampleStore(tmp_path / "s.sqlite") as store:
+        assert store.get_values([one, other, key(3)]) == {one: 0.1 + 0.2, other: -1.0}
+
+
+def test_the_speed_of_a_model_adds_up(tmp_path):
+    with SampleStore(tmp_path / "s.sqlite") as store:
+        assert store.seconds_a_sample(IDENTITY) is None
+        store.add_speed(IDENTITY, 0, 0, 5.0)
+        assert store.seconds_a_sample(IDENTITY) is None
+        store.add_speed(IDENTITY, 30, 100, 1.0)
+        store.add_speed(IDENTITY, 10, 100, 2.0)
+        assert store.seconds_a_sample(IDENTITY) == 8.0 / 40
+        assert store.seconds_a_sample(replace(IDENTITY, adapter="other")) is None
 
 
 def test_other_files_are_refused_in_one_line(tmp_path):

@@ -5,12 +5,36 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from random_models import make_model, make_reward_model
 from scripted import ScriptedEngine, candidate, failed, row
 
 from datasets_cards import InputError, Row
-from labelers import SCORERS, Tools, crossed, make_method, score_candidates, select
+from labelers import (
+    SCORERS,
+    SampleStore,
+    Tools,
+    crossed,
+    draw_pool,
+    load_engine,
+    make_method,
+    score_candidates,
+    select,
+)
 from labelers.accuracy import check_scorer, held_out_accuracy
-from labelers.scorers import Agreement, JudgedAgreement, MeanLogprob, MostConsistent, Rubric, SimilarityAgreement, Votes
+from labelers.engines.reward_model import RewardModel
+from labelers.sampler import Sampler
+from labelers.scorers import (
+    Agreement,
+    JudgedAgreement,
+    MeanEntropy,
+    MeanLogprob,
+    MostConsistent,
+    Reward,
+    Rubric,
+    SelfCertainty,
+    SimilarityAgreement,
+    Votes,
+)
 from labelers.scorers.consistency import parse_choice
 from labelers.scorers.protocol import fill, question
 from labelers.scorers.rubric import parse_grade
@@ -251,3 +275,70 @@ def test_scorers_that_do_not_judge_are_not_checked():
     assert check_scorer(None, Tools(task=Task())) == {}
     with pytest.raises(InputError, match="no pairs"):
         held_out_accuracy(Votes(), [], Tools(), "nothing")
+
+
+def test_the_self_sample_has_no_scores_and_keeps_out_of_votes():
+    pool = [candidate(0, text="7"), candidate(0, role="baseline", text="7")]
+    assert scores(pool, Votes()) == [[(1.0, None)], []]
+    assert scores(pool, MeanLogprob())[1] == []
+
+
+# What proposals do where an engine can't.
+
+
+def test_what_was_drawn_under_another_prompt_has_no_log_probability_unless_it_can_be_scored():
+    engine = ScriptedEngine(str, {"score": "this server can't"}, logprob=-1.0)
+    for method, others in (("multi_view", {"step_by_step", "json"}), ("self_refinement", {"refine"})):
+        drawn = draw_pool([row()], make_method(method).proposal, engine).candidates
+        assert {c.view for c in drawn if c.logprob is None} == others
+        assert all(c.logprob == -1.0 for c in drawn if c.view == "plain")
+
+
+def test_a_draft_that_failed_is_not_refined():
+    engine = ScriptedEngine(lambda asked: None if asked == "q" else "better", {"score": "no"})
+    drawn = draw_pool(
+        [row(), row("b", "r")], make_method("self_refinement").proposal, engine, baseline=False
+    ).candidates
+    assert [(c.id, c.role, c.view, c.text, c.error) for c in drawn] == [
+        ("a", "candidate", "refine", "", "server_error: 500"),
+        ("a", "draft", "plain", "", "server_error: 500"),
+        ("b", "candidate", "refine", "better", None),
+        ("b", "draft", "plain", "better", None),
+    ]
+    assert [len(request.messages) for request in engine.asked] == [1, 1, 3]
+    labels, dropped = select(rows, drawn, method)
+    assert [x.id for x in labels] == ["b"] and dropped[0].reason == "server_error"
+
+
+def test_rewards_are_computed_once_and_kept(tmp_path):
+    reward = RewardModel(make_reward_model(tmp_path / "reward"))
+    engine, asked, score = ScriptedEngine(str), [], reward.score
+    reward.score = lambda items: asked.extend(items) or score(items)
+    tools = Tools(engine.sampler(), reward=reward)
+    pool = [candidate(i, text=f"w{i % 2}") for i in range(3)]
+    first = scores(pool, Reward(), tools)
+    assert len(asked) == 2 and first[0] == first[2] != first[1]
+    assert scores(pool, Reward(), tools) == first and len(asked) == 2
+    assert scores(pool, Reward(), Tools(reward=reward)) == first and len(asked) == 5
+
+
+def test_uncertainty_is_the_engines(tmp_path):
+    engine = load_engine(model=make_model(tmp_path / "model"))
+    tools = Tools(Sampler(engine, SampleStore(":memory:")))
+    pool = [candidate(0, (7, 8, 1)), candidate(1, (9, 1)), candidate(2, ())]
+    truth = engine.uncertainty([(row().prompt, c.token_ids) for c in pool[:2]])
+    for scorer, values in (
+        (MeanEntropy(), [u.entropy for u in truth]),
+        (SelfCertainty(), [u.self_certainty for u in truth]),
+    ):
+        found = scores(pool, scorer, tools)
+        assert [f[-1][0] for f in found[:2]] == pytest.approx(values, abs=1e-6)
+        assert found[2][-1] == (None, "no tokens")
+
+
+def test_an_engine_is_not_given_options_it_does_not_have(tmp_path):
+    with pytest.raises(InputError, match="transformers engine has no concurrency"):
+        load_engine(model=tmp_path, concurrency=4)
+    for wrong, match in (({"concurrency": 0}, "concurrency of 0"), ({"timeout": 0.0}, "timeout of 0.0 seconds")):
+        with pytest.raises(InputError, match=match):
+            load_engine("openai", "m", base_url="http://localhost:1/v1", **wrong)

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from scipy import stats
 from scripted import candidate, failed, row
 
-from datasets_cards import InputError, Score
+from datasets_cards import InputError
 from labelers import METHODS, crossed, make_method, score_candidates, select
 from labelers.proposals.views import JSON_ANSWER, STEP_BY_STEP, under_view
-from labelers.scorers import Tools, generic_answer
+from labelers.scorers import generic_answer
 
 
 def chosen(method, pool, rows=None, seed=0):

@@ -1,7 +1,8 @@
-"""A key-value cache that is written in place.
+"""A key-value cache that is written in place, and that holds a prompt once for all its rows where it may.
 
 The library's dynamic cache concatenates at every step, which copies all of it once a token. Here a full-attention layer
-keeps room for the next tokens; layers of other kinds (sliding window, linear) stay the library's own.
+keeps room for the next tokens and moves only those rows that change places; layers of other kinds (sliding window,
+linear) stay the library's own.
 """
 
 from __future__ import annotations
@@ -12,15 +13,22 @@ import torch
 from transformers import DynamicCache, PretrainedConfig
 from transformers.cache_utils import DynamicLayer
 
-ROOM = 32
+from labelers.engines.shared_prompts import SharedPrompts
+
+ROOM = 16
 """Tokens of room at each growth: few enough to waste little, many enough to copy rarely."""
 
 
 class RoomyLayer(DynamicLayer):
-    """A full-attention layer: states of shape (rows, heads, length, head size) at the front of larger tensors."""
+    """A full-attention layer: states of shape (rows, heads, length, head size) at the front of larger tensors.
 
-    def __init__(self) -> None:
+    Args:
+        before: how many states of each row lie elsewhere, in a shared prompt.
+    """
+
+    def __init__(self, before: int = 0) -> None:
         super().__init__()
+        self.before = before
         self.length = 0
 
     def update(
@@ -35,43 +43,85 @@ class RoomyLayer(DynamicLayer):
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
         self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        return self.states()
+
+    def states(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Views of the keys and values held."""
+        assert self.keys is not None and self.values is not None
+        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
 
     def get_seq_length(self) -> int:
-        """Tokens held."""
-        return self.length
+        """Tokens held, a shared prompt's included."""
+        return self.before + self.length
 
-    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
-        """Keep these rows, repeated or left out as the index says; unused room is not copied."""
+    def select(self, rows_R: torch.Tensor) -> RoomyLayer:
+        """A layer of these rows, with room; this one stays as it is."""
         assert self.keys is not None and self.values is not None
-        keys, values = self.keys[:, :, : self.length], self.values[:, :, : self.length]
-        self.keys, self.values = (_with_room(None, kept, 0, beam_idx) for kept in (keys, values))
+        picked = copy.copy(self)
+        # Whole rows, room included, lie in one piece: that copies several times as fast as their filled parts would.
+        picked.keys, picked.values = self.keys.index_select(0, rows_R), self.values.index_select(0, rows_R)
+        return picked
+
+    def move(self, rows_R: torch.Tensor, start: int) -> None:
+        """Row i becomes what row `rows_R[i]` was, from token `start` on; rows beyond the last are dropped."""
+        if self.keys is None or self.values is None:
+            return
+        to_M = (rows_R != torch.arange(len(rows_R), device=rows_R.device)).nonzero()[:, 0]
+        first = max(start - self.before, 0)
+        for states in (self.keys, self.values):
+            if len(to_M) and first < self.length:
+                states[to_M, :, first : self.length] = states[rows_R[to_M], :, first : self.length]
+        self.keys, self.values = self.keys[: len(rows_R)], self.values[: len(rows_R)]
 
 
-def _with_room(
-    old: torch.Tensor | None, new: torch.Tensor, length: int, rows: torch.Tensor | None = None
-) -> torch.Tensor:
-    """A larger tensor: with `length` old states at its front, or with the picked rows of `new`."""
-    count = new.shape[0] if rows is None else len(rows)
-    grown = new.new_empty(count, new.shape[1], length + new.shape[2] + ROOM, new.shape[3])
+class RoomyCache(DynamicCache):
+    """In-place layers wherever the model has plain full attention; `shared` where rows share their prompts."""
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        super().__init__(config=config)
+        self.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in self.layers]
+        self.shared: SharedPrompts | None = None
+
+
+def _with_room(old: torch.Tensor | None, new: torch.Tensor, length: int) -> torch.Tensor:
+    """A larger tensor, with `length` old states at its front."""
+    grown = new.new_empty(new.shape[0], new.shape[1], length + new.shape[2] + ROOM, new.shape[3])
     if old is not None:
         grown[:, :, :length] = old[:, :, :length]
-    if rows is not None:
-        grown[:, :, : new.shape[2]] = new[rows]
     return grown
 
 
-def new_cache(config: PretrainedConfig) -> DynamicCache:
-    """An empty cache for a model, with in-place layers wherever it has plain full attention."""
-    cache = DynamicCache(config=config)
-    cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
-    return cache
-
-
-def select_rows(cache: DynamicCache, rows_R: torch.Tensor) -> DynamicCache:
-    """A cache of these rows of another, which stays as it is."""
+def select_rows(cache: RoomyCache, rows_R: torch.Tensor) -> RoomyCache:
+    """A cache of these rows of another, repeated or left out as the index says; the other stays as it is."""
     picked = copy.copy(cache)
-    # A RoomyLayer replaces its tensors and leaves the old ones alone; the library's layers may write in place.
-    picked.layers = [copy.copy(x) if type(x) is RoomyLayer else copy.deepcopy(x) for x in cache.layers]
-    picked.reorder_cache(rows_R)  # pyright: ignore[reportArgumentType]
+    picked.layers = [x.select(rows_R) if type(x) is RoomyLayer else copy.deepcopy(x) for x in cache.layers]
+    for layer in picked.layers:
+        if type(layer) is not RoomyLayer:
+            layer.reorder_cache(rows_R)  # pyright: ignore[reportArgumentType]
     return picked
+
+
+def share_prompts(cache: RoomyCache, rows_R: torch.Tensor) -> RoomyCache:
+    """The same, where every layer is an in-place one and holds prompts alone: these stay where they are, in both."""
+    picked = copy.copy(cache)
+    layers = [layer for layer in cache.layers if type(layer) is RoomyLayer]
+    picked.layers = []
+    picked.layers += [RoomyLayer(before=layer.length) for layer in layers]
+    picked.shared = SharedPrompts([layer.states() for layer in layers], rows_R)
+    return picked
+
+
+def move_rows(cache: RoomyCache, rows_R: torch.Tensor, *, start: int = 0) -> None:
+    """Rearrange a cache in place: row i becomes what row `rows_R[i]` was, and rows beyond the last are dropped.
+
+    Args:
+        rows_R: no longer than the cache has rows.
+        start: first token from which rows that take each other's place may differ; what lies before it is not copied.
+    """
+    if cache.shared is not None:
+        cache.shared = cache.shared.moved(rows_R)
+    for layer in cache.layers:
+        if type(layer) is RoomyLayer:
+            layer.move(rows_R, start)
+        else:
+            layer.reorder_cache(rows_R)  # pyright: ignore[reportArgumentType]

@@ -50,13 +50,19 @@ class Rows:
         self.length_R[self.going_R] = self.step
         self.going_R = self.going_R & ~ended_R.cpu().numpy() & (self.step < self.limit_R)
 
-    def split(self) -> Rows:
-        """Take the finished rows out; they are returned, and those still going stay."""
+    def retire(self) -> tuple[Rows, np.ndarray]:
+        """Take the finished rows out, and move rows from the end into their places.
+
+        Returns:
+            the finished rows, and for each row that stays the place where it was: its own for all but the moved ones.
+        """
+        finished, going = (~self.going_R).nonzero()[0], self.going_R.nonzero()[0]
+        from_R = np.arange(len(going))
+        from_R[~self.going_R[: len(going)]] = going[going >= len(going)]
         done = copy.copy(self)
-        for rows, kept in ((done, ~self.going_R), (self, self.going_R.copy())):
-            index = kept.nonzero()[0]
+        for rows, index in ((done, finished), (self, from_R)):
             for name in ("requests", "positions", "prompts"):
                 setattr(rows, name, [getattr(rows, name)[i] for i in index])
             for name in ("seeds_R", "limit_R", "going_R", "length_R", "tokens_RT", "logprob_RT", "behavior_RT"):
                 setattr(rows, name, getattr(rows, name)[index])
-        return done
+        return done, from_R

@@ -97,15 +97,13 @@ def draw(wishes: Sequence[Wish], sampler: Sampler, seed: int, pool: str) -> list
         )
         for wish, drawn in zip(wishes, sampler.sample(requests), strict=True)
     ]
-    others = [
-        (wish, candidate)
-        for wish, candidate in zip(wishes, candidates, strict=True)
-        if wish.messages is not None and candidate.finish_reason != "error"
-    ]
+    others = [(w.row, c) for w, c in zip(wishes, candidates, strict=True) if w.messages is not None]
     for _, candidate in others:
         candidate.logprob = None
-    if others and "score" not in sampler.engine.lacks:
-        scores = sampler.logprobs([(wish.row.prompt, candidate.token_ids) for wish, candidate in others])
-        for (_, candidate), score in zip(others, scores, strict=True):
+    # Where the tokens are not known, neither is their probability.
+    known = [(row, candidate) for row, candidate in others if candidate.token_ids]
+    if known and "score" not in sampler.engine.lacks:
+        scores = sampler.logprobs([(row.prompt, candidate.token_ids) for row, candidate in known])
+        for (_, candidate), score in zip(known, scores, strict=True):
             candidate.logprob = score
     return candidates
