@@ -20,8 +20,8 @@ from statistics import median
 from typing import Any
 
 from labelers import load_engine
+from labelers.engines.hf.engine import TransformersEngine
 from labelers.engines.protocol import SampleRequest, Sampling, derive_seed
-from labelers.engines.transformers_engine import TransformersEngine
 
 SAMPLES = 4
 """Samples a prompt."""

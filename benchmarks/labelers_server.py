@@ -58,7 +58,7 @@ def main() -> None:
 
 def measure_cpu(prompts: int, repeats: int, concurrency: int) -> None:
     """Engine, sampler and store against the bare loop, by turns on fresh seeds."""
-    from labelers.engines.openai_engine import OpenAIEngine
+    from labelers.engines.openai_api.engine import OpenAIEngine
 
     above = []
     with stub() as url, tempfile.TemporaryDirectory() as scratch:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from echoset.references import model_path
 from labelers.engines.protocol import SampleRequest, Sampling, derive_seed
-from labelers.engines.vllm_engine import VllmEngine, folded
+from labelers.engines.vllm_offline.engine import VllmEngine, folded
 from organisms import get_task
 
 

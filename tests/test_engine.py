@@ -9,8 +9,8 @@ from random_models import make_adapter, make_model, prompts
 
 from datasets_cards.errors import EngineError, InputError, MissingError
 from labelers import load_engine
+from labelers.engines.hf.engine import TransformersEngine
 from labelers.engines.protocol import SampleRequest, Sampling, derive_seed
-from labelers.engines.transformers_engine import TransformersEngine
 
 GREEDY, PLAIN, NUCLEUS = Sampling(0.0, 1.0, 16), Sampling(1.0, 1.0, 16), Sampling(0.7, 0.9, 16)
 
@@ -76,7 +76,7 @@ def test_settling_every_token_alone_changes_nothing(engine, monkeypatch):
     requests = requests_for(prompts(8), NUCLEUS, 2) + requests_for(prompts(8), GREEDY)
     expected = sample(engine, requests)
     assert engine.work.settled < 3
-    monkeypatch.setattr("labelers.engines.choice.TIE", 1e9)
+    monkeypatch.setattr("labelers.engines.hf.choice.TIE", 1e9)
     settled = sample(engine, requests)
     assert engine.work.settled >= sum(len(c.token_ids) for c in expected)
     assert [c.token_ids for c in settled] == [c.token_ids for c in expected]
@@ -141,7 +141,7 @@ def test_a_completion_of_special_tokens_alone_has_an_empty_text_and_all_its_numb
 
 
 def test_prompts_are_remembered_up_to_a_bound(engine, monkeypatch):
-    monkeypatch.setattr("labelers.engines.transformers_engine.REMEMBERED", 40)
+    monkeypatch.setattr("labelers.engines.hf.engine.REMEMBERED", 40)
     for m in prompts(30):
         assert engine.prompt_ids(m) == engine.prompt_ids(m)
         assert sum(map(len, engine._prompts.values())) <= 40
@@ -154,7 +154,7 @@ def test_sharing_prompts_and_faster_layers_are_in_use_and_can_be_absent(engine, 
     assert engine._forward._shares
     assert engine.model.config._attn_implementation == "sdpa"  # the loaded model is left as it was
     assert {type(m) for m in engine.model.modules() if isinstance(m, torch.nn.Linear)} == {torch.nn.Linear}
-    monkeypatch.setattr("labelers.engines.forward.fast", lambda model: model)
+    monkeypatch.setattr("labelers.engines.hf.forward.fast", lambda model: model)
     plain = load_engine(model=model)
     assert not plain._forward._shares
     assert [c.token_ids for c in sample(plain, requests)] == expected

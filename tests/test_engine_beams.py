@@ -105,14 +105,14 @@ def test_near_ties_are_searched_again_alone(model, monkeypatch):
     engine = load_engine(model=model)
     requests = requests_for(prompts(10), Sampling(0.0, 1.0, 10, beams=3))
     expected = sample(engine, requests)
-    monkeypatch.setattr("labelers.engines.choice.TIE", 1e9)
+    monkeypatch.setattr("labelers.engines.hf.choice.TIE", 1e9)
     assert [c.token_ids for c in sample(engine, requests)] == [c.token_ids for c in expected]
     assert engine.work.settled >= 10
 
 
 def test_ties_do_not_depend_on_the_batch_however_it_rounds(tmp_path, monkeypatch):
     """Twin tokens tie, and every shape of batch is made to round another way, as kernels might."""
-    from labelers.engines.forward import Forward
+    from labelers.engines.hf.forward import Forward
 
     engine = load_engine(model=make_model(tmp_path / "tied"))
     with torch.no_grad():  # every word of the upper half becomes the twin of one in the lower half

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from labelers.engines.choice import _nucleus, choose, settle
-from labelers.engines.noise import gumbel
+from labelers.engines.hf.choice import _nucleus, choose, settle
+from labelers.engines.hf.noise import gumbel
 
 SEEDS = st.integers(0, 2**64 - 1)
 
@@ -82,7 +82,7 @@ def test_sorting_the_head_alone_changes_no_nucleus(seed, top_p, spread, head):
     logits = draw.normal(0, spread, (5, 30)).round()  # many are equally probable
     probability = torch.tensor(logits, dtype=torch.float32).softmax(-1)
     whole = _nucleus(probability, torch.full((5,), top_p))
-    with patch("labelers.engines.choice.HEAD", head):
+    with patch("labelers.engines.hf.choice.HEAD", head):
         part = _nucleus(probability, torch.full((5,), top_p))
     assert all(torch.equal(a, b) for a, b in zip(whole, part, strict=True))
 

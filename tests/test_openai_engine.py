@@ -11,11 +11,11 @@ from stub_server import SAID, WORDS, Stub, distribution, draw
 
 from datasets_cards.errors import EngineError, InputError
 from labelers.engines import load_engine
-from labelers.engines.chat_api import Dialect, Reported, completion_of, fold_seed
-from labelers.engines.chat_client import ChatClient
-from labelers.engines.openai_engine import OpenAIEngine
+from labelers.engines.openai_api.client import ChatClient
+from labelers.engines.openai_api.engine import OpenAIEngine
+from labelers.engines.openai_api.format import Dialect, Reported, completion_of, fold_seed
+from labelers.engines.openai_api.retries import Retries
 from labelers.engines.protocol import SampleRequest, Sampling, derive_seed
-from labelers.engines.retries import Retries
 
 GREEDY, PLAIN, NUCLEUS, HOT = Sampling(0, 1, 8), Sampling(1, 1, 8), Sampling(0.7, 0.9, 8), Sampling(1.3, 1, 8)
 QUICK = Retries(first=0.002, longest=0.01)

@@ -14,8 +14,8 @@ from stub_server import FAULTS, Stub, http_date, key_of
 from test_openai_engine import NUCLEUS, QUICK, ask, body_of, engine_for, sample
 
 from datasets_cards.errors import EngineError
-from labelers.engines.concurrency import Window, iterate
-from labelers.engines.retries import Retries, retry_after
+from labelers.engines.openai_api.concurrency import Window, iterate
+from labelers.engines.openai_api.retries import Retries, retry_after
 
 
 def keys(requests):

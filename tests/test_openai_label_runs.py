@@ -19,8 +19,8 @@ ROWS = 100
 RUN = """
 import sys
 from labelers import label
-from labelers.engines.openai_engine import OpenAIEngine
-from labelers.engines.retries import Retries
+from labelers.engines.openai_api.engine import OpenAIEngine
+from labelers.engines.openai_api.retries import Retries
 url, folder, method = sys.argv[1:]
 engine = OpenAIEngine("stub", base_url=url, concurrency=16, timeout=2, retries=Retries(first=0.01, longest=0.1))
 label(

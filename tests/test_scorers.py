@@ -296,9 +296,8 @@ def test_what_was_drawn_under_another_prompt_has_no_log_probability_unless_it_ca
 
 def test_a_draft_that_failed_is_not_refined():
     engine = ScriptedEngine(lambda asked: None if asked == "q" else "better", {"score": "no"})
-    drawn = draw_pool(
-        [row(), row("b", "r")], make_method("self_refinement").proposal, engine, baseline=False
-    ).candidates
+    rows, method = [row(), row("b", "r")], make_method("self_refinement")
+    drawn = draw_pool(rows, method.proposal, engine, baseline=False).candidates
     assert [(c.id, c.role, c.view, c.text, c.error) for c in drawn] == [
         ("a", "candidate", "refine", "", "server_error: 500"),
         ("a", "draft", "plain", "", "server_error: 500"),

@@ -19,9 +19,9 @@ from labelers.engines.protocol import (
 )
 
 ENGINES = {
-    "transformers": "labelers.engines.transformers_engine:TransformersEngine",
-    "vllm": "labelers.engines.vllm_engine:VllmEngine",
-    "openai": "labelers.engines.openai_engine:OpenAIEngine",
+    "transformers": "labelers.engines.hf.engine:TransformersEngine",
+    "vllm": "labelers.engines.vllm_offline.engine:VllmEngine",
+    "openai": "labelers.engines.openai_api.engine:OpenAIEngine",
 }
 """Engine name -> `module:class`; the class takes the model and, by keyword, those options of `load_engine` it knows."""
 

@@ -167,7 +167,7 @@ def load_model(
     found = resolve_model(reference)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        with _no_progress_bars():
+        with no_progress_bars():
             model = AutoModelForCausalLM.from_pretrained(
                 found.base,
                 revision=found.hub_revision,
@@ -230,7 +230,8 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -
 
 
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
+    """Without the library's own bars while it loads: ours say enough."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

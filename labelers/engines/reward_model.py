@@ -16,7 +16,7 @@ from datasets_cards.errors import EngineError, InputError, StorageError
 from datasets_cards.manifest import ScorerCheck
 from datasets_cards.records import Message
 from labelers.engines.digests import one_line
-from labelers.engines.models import ModelRef, _no_progress_bars, load_tokenizer, resolve_model
+from labelers.engines.models import ModelRef, load_tokenizer, no_progress_bars, resolve_model
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -182,7 +182,7 @@ def _load_classifier(found: ModelRef, device: str | None) -> PreTrainedModel:
     try:
         config = AutoConfig.from_pretrained(found.base, revision=found.hub_revision, trust_remote_code=False)
         _check_config(config, found)
-        with _no_progress_bars():
+        with no_progress_bars():
             model, loading = AutoModelForSequenceClassification.from_pretrained(
                 found.base,
                 config=config,

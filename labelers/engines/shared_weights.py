@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from labelers.engines.hf.shared_prompts import NAME as SHARED_PROMPTS
 from labelers.engines.models import put_adapter
-from labelers.engines.shared_prompts import NAME as SHARED_PROMPTS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -35,14 +35,14 @@ def adapter(tiny_base, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def reference(tiny_base):
-    from labelers.engines.transformers_engine import TransformersEngine
+    from labelers.engines.hf.engine import TransformersEngine
 
     return TransformersEngine(tiny_base)
 
 
 @pytest.fixture(scope="session")
 def engine(tiny_base):
-    from labelers.engines.vllm_engine import VllmEngine
+    from labelers.engines.vllm_offline.engine import VllmEngine
 
     return VllmEngine(tiny_base)
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from labelers.engines.openai_engine import OpenAIEngine
+from labelers.engines.openai_api.engine import OpenAIEngine
 from labelers.engines.protocol import SampleRequest, Sampling, derive_seed
 
 GREEDY, PLAIN, NUCLEUS = Sampling(0, 1, 16), Sampling(1, 1, 16), Sampling(0.7, 0.9, 16)
@@ -33,7 +33,7 @@ def answers(url):
 
 @pytest.fixture(scope="module")
 def server(tiny_base, tmp_path_factory):
-    from labelers.engines.vllm_model import ON_CPU
+    from labelers.engines.vllm_offline.model import ON_CPU
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

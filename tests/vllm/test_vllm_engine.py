@@ -12,7 +12,7 @@ from scipy import stats
 from datasets_cards.errors import EngineError, InputError, MissingError
 from labelers import load_engine
 from labelers.engines.protocol import SampleRequest, Sampling, derive_seed
-from labelers.engines.vllm_engine import VllmEngine, folded
+from labelers.engines.vllm_offline.engine import VllmEngine, folded
 
 GREEDY, PLAIN, NUCLEUS, WARM = Sampling(0, 1, 16), Sampling(1, 1, 16), Sampling(0.7, 0.9, 16), Sampling(0.5, 1, 16)
 
@@ -225,7 +225,7 @@ def test_all_end_tokens_end_a_completion_and_special_ones_stay_out_of_the_text(t
 
     from random_models import prompts
 
-    from labelers.engines.transformers_engine import TransformersEngine
+    from labelers.engines.hf.engine import TransformersEngine
 
     path = make_model(tmp_path / "two_ends", hidden=128, words=40)
     settings = json.loads((path / "generation_config.json").read_text())

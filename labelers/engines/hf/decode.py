@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import torch
 
-from labelers.engines.choice import Choice, choose, settle
-from labelers.engines.forward import Forward, with_next
-from labelers.engines.kv_cache import RoomyCache, move_rows
-from labelers.engines.noise import gumbel
-from labelers.engines.rows import Rows
+from labelers.engines.hf.choice import Choice, choose, settle
+from labelers.engines.hf.forward import Forward, with_next
+from labelers.engines.hf.kv_cache import RoomyCache, move_rows
+from labelers.engines.hf.noise import gumbel
+from labelers.engines.hf.rows import Rows
 
 RETIRE_AT = 0.95
 """Share of rows still going below which the finished ones are taken out: a little is copied, and a call is made."""

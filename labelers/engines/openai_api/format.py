@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from labelers.engines.openai_api.retries import AttemptError
 from labelers.engines.protocol import Completion, SampleRequest, Sampling
-from labelers.engines.retries import AttemptError
 
 PLAIN = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "return_token_ids": True}
 """Additions to the protocol that vLLM and its like know: draw from temperature and top-p alone (vLLM takes a model's

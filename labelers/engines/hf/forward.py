@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from datasets_cards.errors import EngineError
-from labelers.engines.kv_cache import RoomyCache, RoomyLayer, select_rows, share_prompts
-from labelers.engines.shared_prompts import NAME as SHARED_PROMPTS
+from labelers.engines.hf.kv_cache import RoomyCache, RoomyLayer, select_rows, share_prompts
+from labelers.engines.hf.shared_prompts import NAME as SHARED_PROMPTS
 from labelers.engines.shared_weights import fast
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Beam search over vLLM's requests: every step is a request a beam, for which the prefix cache holds what came before.
 
-The search is that of `beams.py`, and of `generate` with `length_penalty=1.0, early_stopping=False`. vLLM has a
+The search is that of `hf/beams.py`, and of `generate` with `length_penalty=1.0, early_stopping=False`. vLLM has a
 `beam_search` of its own, which ranks by the sum over the length of prompt and completion together, knows one end token
 only, and never stops before its limit.
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from labelers.engines.beams import Beam
-from labelers.engines.vllm_model import VllmModel
+from labelers.engines.hf.beams import Beam
+from labelers.engines.vllm_offline.model import VllmModel
 
 
 def beam_search(

@@ -18,11 +18,12 @@ import torch
 from datasets_cards.canonical import canonical_json, sha256_hex
 from datasets_cards.errors import InputError
 from datasets_cards.records import Message
-from labelers.engines import scoring
-from labelers.engines.beams import Beam, beam_search
-from labelers.engines.decode import decode
-from labelers.engines.forward import Forward
-from labelers.engines.kv_cache import select_rows
+from labelers.engines.hf import scoring
+from labelers.engines.hf.beams import Beam, beam_search
+from labelers.engines.hf.decode import decode
+from labelers.engines.hf.forward import Forward
+from labelers.engines.hf.kv_cache import select_rows
+from labelers.engines.hf.rows import Rows
 from labelers.engines.models import (
     chat_template_digest,
     encode_prompt,
@@ -31,7 +32,6 @@ from labelers.engines.models import (
     resolve_model,
 )
 from labelers.engines.protocol import Completion, ModelIdentity, Prompt, SampleRequest, Uncertainty
-from labelers.engines.rows import Rows
 from labelers.engines.shared_weights import adapted
 
 REMEMBERED = 1 << 22

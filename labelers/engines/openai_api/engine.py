@@ -2,7 +2,7 @@
 
 The server samples; this engine asks, no faster than it is answered, and records what came back as what it is. Each
 sample is a request of its own with a seed of its own. What the server's log-probabilities are of is found out by
-asking when the engine is made, see `chat_api.what_is_reported`; what can't be found out is None.
+asking when the engine is made, see `format.what_is_reported`; what can't be found out is None.
 """
 
 from __future__ import annotations
@@ -16,11 +16,19 @@ from typing import Any
 from datasets_cards.canonical import canonical_json, sha256_hex
 from datasets_cards.errors import EngineError, InputError
 from datasets_cards.records import Message
-from labelers.engines.chat_api import PROBES, Dialect, Reported, completion_of, failed, one_line, what_is_reported
-from labelers.engines.chat_client import ChatClient
-from labelers.engines.concurrency import Window, iterate
+from labelers.engines.openai_api.client import ChatClient
+from labelers.engines.openai_api.concurrency import Window, iterate
+from labelers.engines.openai_api.format import (
+    PROBES,
+    Dialect,
+    Reported,
+    completion_of,
+    failed,
+    one_line,
+    what_is_reported,
+)
+from labelers.engines.openai_api.retries import RequestError, Retries
 from labelers.engines.protocol import Completion, ModelIdentity, Prompt, SampleRequest, Sampling, Uncertainty
-from labelers.engines.retries import RequestError, Retries
 
 CONCURRENCY = 64
 """Requests at once unless told: a server that bears fewer says so, and gets fewer."""

@@ -17,9 +17,9 @@ from math import inf, sqrt
 
 import torch
 
-from labelers.engines import choice
-from labelers.engines.forward import Forward, with_next
-from labelers.engines.kv_cache import RoomyCache, move_rows
+from labelers.engines.hf import choice
+from labelers.engines.hf.forward import Forward, with_next
+from labelers.engines.hf.kv_cache import RoomyCache, move_rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from datasets_cards.errors import EngineError, InputError
-from labelers.engines.chat_api import TOO_LONG, one_line
-from labelers.engines.concurrency import Window
-from labelers.engines.retries import BUSY, TRANSIENT, AttemptError, RequestError, Retries, retry_after
+from labelers.engines.openai_api.concurrency import Window
+from labelers.engines.openai_api.format import TOO_LONG, one_line
+from labelers.engines.openai_api.retries import BUSY, TRANSIENT, AttemptError, RequestError, Retries, retry_after
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 from datasets_cards.errors import InputError
-from labelers.engines.forward import Forward
-from labelers.engines.kv_cache import RoomyCache
+from labelers.engines.hf.forward import Forward
+from labelers.engines.hf.kv_cache import RoomyCache
 from labelers.engines.protocol import Uncertainty
 
 Sequences = Sequence[tuple[list[int], list[int]]]

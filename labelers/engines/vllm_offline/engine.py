@@ -19,8 +19,8 @@ from datasets_cards.errors import EngineError, InputError
 from datasets_cards.records import Message
 from labelers.engines.models import ModelRef, chat_template_digest, encode_prompt, load_tokenizer, resolve_model
 from labelers.engines.protocol import Completion, ModelIdentity, Prompt, SampleRequest, Sampling, Uncertainty
-from labelers.engines.vllm_beams import beam_search
-from labelers.engines.vllm_model import VllmModel
+from labelers.engines.vllm_offline.beams import beam_search
+from labelers.engines.vllm_offline.model import VllmModel
 
 if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams

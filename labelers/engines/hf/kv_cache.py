@@ -13,7 +13,7 @@ import torch
 from transformers import DynamicCache, PretrainedConfig
 from transformers.cache_utils import DynamicLayer
 
-from labelers.engines.shared_prompts import SharedPrompts
+from labelers.engines.hf.shared_prompts import SharedPrompts
 
 ROOM = 16
 """Tokens of room at each growth: few enough to waste little, many enough to copy rarely."""

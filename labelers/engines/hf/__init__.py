@@ -1,0 +1,1 @@
+"""The embedded engine: any causal model of transformers, in this process."""
