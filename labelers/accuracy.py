@@ -73,12 +73,22 @@ def check_scorer(scorer: Scorer | None, tools: Tools, *, force: bool = False) ->
         check, unscored = held_out_accuracy(scorer, tools.task.preferences(), tools, name)
     elif scorer.name == "reward" and tools.reward:
         check = tools.reward.held_out
-    if check and check.low <= 0.5 and not force:
-        unread = f"; no score in {unscored} of {check.pairs} pairs" if unscored else ""
+    unread = f"; no score in {unscored} of {check.pairs} pairs" if check and unscored else ""
+    if not force:
+        refuse_chance(scorer.name, check, unread)
+    return {scorer.name: check}
+
+
+def refuse_chance(scorer: str, check: ScorerCheck | None, more: str = "") -> None:
+    """Refuse a scorer whose accuracy may be that of a coin; one that nobody measured passes, and the manifest says so.
+
+    Raises:
+        InputError: the interval of its accuracy reaches down to chance.
+    """
+    if check and check.low <= 0.5:
         raise InputError(
             f"is at chance: it prefers the better answer in {check.accuracy:.0%} "
-            f"[{check.low:.0%}, {check.high:.0%}] of {check.data}{unread}",
-            where=f"scorer {scorer.name}",
+            f"[{check.low:.0%}, {check.high:.0%}] of {check.data}{more}",
+            where=f"scorer {scorer}",
             remedy="Choose another scorer, or force it (--force) and say so",
         )
-    return {scorer.name: check}

@@ -115,6 +115,9 @@ def label(
         tools.check(chosen.needs, chosen.name)
         checks = check_scorer(chosen.scorer, tools, force=force)
         further = [make_scorer(name) for name in also_score]
+        for each in further:
+            tools.check(each.needs, each.name)
+            checks |= check_scorer(each, tools, force=True)  # nothing is selected by them yet
         with ArtifactWriter(out, rows=len(scan)) as writer:
             writer.add(rows=[], candidates=[], labels=[], dropped=scan.unread)
             for chunk in in_chunks(scan.rows()):
@@ -130,6 +133,6 @@ def label(
                 labeler=labeler_part(chosen, tools, dose),
                 engine=engine_part(loaded),
                 seeds={"run": seed},
-                scorers=checks | {each.name: None for each in further if each.name not in checks},
+                scorers=checks,
                 prompt_tokens=sampler.prompt_tokens,
             )

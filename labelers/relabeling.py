@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets_cards import Artifact, ArtifactWriter, Dropped, InputError, cache_dir, check_target
-from labelers.accuracy import check_scorer
+from labelers.accuracy import check_scorer, refuse_chance
 from labelers.chunks import in_chunks
 from labelers.engines import load_engine
 from labelers.engines.protocol import Engine
@@ -83,6 +83,8 @@ def relabel(
         tools = Tools.of(sampler, task, reward_model, embedder)
         scoring = _to_run(chosen.scorer, old, tools)
         checks = check_scorer(scoring, tools, force=force)
+        if chosen.scorer and not scoring and not force:
+            refuse_chance(chosen.scorer.name, old.manifest.scorers[chosen.scorer.name])
         with ArtifactWriter(out, rows=old.manifest.counts.rows, shards=old.manifest.shards) as writer:
             for pools in in_chunks(old.pools()):
                 rows = [row for row, _ in pools]

@@ -103,6 +103,17 @@ def test_a_reward_model_scores_a_stored_pool(rows, pool, tmp_path):
         assert made.score == max(values) and values.index(max(values)) == made.candidate
 
 
+def test_a_stored_scorer_at_chance_is_refused_too(engine, rows, store, tmp_path):
+    reward = make_reward_model(tmp_path / "reward")
+    options = {"engine": engine, "store": store, "max_new_tokens": 6, "task": WordTask(), "reward_model": reward}
+    pool = label(rows, method="random_pick", also_score=["reward"], out=tmp_path / "pool", **options)
+    assert pool.manifest.scorers["reward"].pairs == 4
+    method = {"method": "worst_pick", "scorer": "reward", "out": tmp_path / "x"}
+    with pytest.raises(InputError, match="scorer reward: is at chance"):
+        relabel(pool, **method)
+    assert relabel(pool, force=True, **method).manifest.labeler.method == "samples.reward.argmin"
+
+
 def test_a_pool_of_another_proposal_is_refused(pool, tmp_path):
     for method in ("greedy_self_training", "self_sample", "multi_view", "diverse_decoding", "self_refinement"):
         with pytest.raises(InputError, match=f"{method} chooses from a pool of .*, and this one is of Samples"):
