@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from echoset.references import model_path
+from labelers.engines.prompts import Prompts
 from labelers.engines.protocol import SampleRequest, Sampling, derive_seed
 from labelers.engines.vllm_offline.engine import VllmEngine, folded
 from organisms import get_task
@@ -69,7 +70,7 @@ def main() -> None:
 
 def run(engine: VllmEngine, requests: list[SampleRequest], firsts: list[float]) -> int:
     """The engine, prompts encoded afresh; returns tokens drawn."""
-    engine._prompts.clear()
+    engine._prompts = Prompts(engine.tokenizer)
     start, tokens, first = time.perf_counter(), 0, 0.0
     for _, completion in engine.sample(requests):
         first = first or time.perf_counter() - start

@@ -141,10 +141,10 @@ def test_a_completion_of_special_tokens_alone_has_an_empty_text_and_all_its_numb
 
 
 def test_prompts_are_remembered_up_to_a_bound(engine, monkeypatch):
-    monkeypatch.setattr("labelers.engines.hf.engine.REMEMBERED", 40)
+    monkeypatch.setattr("labelers.engines.prompts.REMEMBERED", 40)
     for m in prompts(30):
         assert engine.prompt_ids(m) == engine.prompt_ids(m)
-        assert sum(map(len, engine._prompts.values())) <= 40
+        assert sum(map(len, engine._prompts._ids.values())) <= 40
 
 
 def test_sharing_prompts_and_faster_layers_are_in_use_and_can_be_absent(engine, model, monkeypatch):
@@ -243,8 +243,8 @@ def test_an_adapter_matches_peft_shares_the_base_and_leaves_it_bitwise_alone(eng
 
 
 def test_a_narrow_model_keeps_its_adapter_live(model, tmp_path):
+    from labelers.engines.hf.shared_weights import adapted
     from labelers.engines.models import load_model
-    from labelers.engines.shared_weights import adapted
 
     make_adapter(tmp_path / "adapter", model)
     base = load_model(model, dtype=torch.bfloat16)

@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from datasets_cards.canonical import canonical_json, sha256_hex
-from datasets_cards.errors import InputError
 from datasets_cards.records import Message
 from labelers.engines.hf import scoring
 from labelers.engines.hf.beams import Beam, beam_search
@@ -24,18 +22,15 @@ from labelers.engines.hf.decode import decode
 from labelers.engines.hf.forward import Forward
 from labelers.engines.hf.kv_cache import select_rows
 from labelers.engines.hf.rows import Rows
+from labelers.engines.hf.shared_weights import adapted
 from labelers.engines.models import (
     chat_template_digest,
-    encode_prompt,
     load_model,
     load_tokenizer,
     resolve_model,
 )
+from labelers.engines.prompts import Prompts
 from labelers.engines.protocol import Completion, ModelIdentity, Prompt, SampleRequest, Uncertainty
-from labelers.engines.shared_weights import adapted
-
-REMEMBERED = 1 << 22
-"""Tokens of prompts that are kept encoded: a prompt is asked for its digest, then drawn from, then scored."""
 
 
 class TransformersEngine:
@@ -63,8 +58,7 @@ class TransformersEngine:
         self.batch_size = batch_size
         self._template = chat_template_digest(self.tokenizer)
         self._base = load_model(self.reference.without_adapter(), device=device)
-        self._prompts: dict[tuple[tuple[str, str], ...], list[int]] = {}
-        self._remembered = 0
+        self._prompts = Prompts(self.tokenizer)
         self._put_on()
 
     def _put_on(self) -> None:
@@ -128,8 +122,7 @@ class TransformersEngine:
         Raises:
             InputError: the template refuses these messages.
         """
-        ids = self.prompt_ids(messages)
-        return Prompt(sha256_hex(canonical_json(ids)), len(ids))
+        return self._prompts.named(messages)
 
     def prompt_ids(self, messages: list[Message]) -> list[int]:
         """The prompt's tokens under the chat template, generation prompt included.
@@ -137,14 +130,7 @@ class TransformersEngine:
         Raises:
             InputError: the template refuses these messages.
         """
-        key = tuple((message["role"], message["content"]) for message in messages)
-        if key not in self._prompts:
-            ids = encode_prompt(self.tokenizer, messages)
-            if self._remembered + len(ids) > REMEMBERED:
-                self._prompts, self._remembered = {}, 0
-            self._prompts[key] = ids
-            self._remembered += len(ids)
-        return self._prompts[key]
+        return self._prompts.ids(messages)
 
     def sample(self, requests: Sequence[SampleRequest]) -> Iterator[tuple[int, Completion]]:
         """Draw every request; yields (position in `requests`, completion) as they finish.
@@ -154,18 +140,10 @@ class TransformersEngine:
         Raises:
             EngineError: the model's output is not finite.
         """
+        good, failed = self._prompts.fitting(requests, self.context)
+        yield from failed
         by_prompt: dict[tuple[int, ...], list[int]] = {}
-        for position, request in enumerate(requests):
-            try:
-                ids = self.prompt_ids(request.messages)
-            except InputError as error:
-                yield position, Completion("", [], "error", None, None, f"prompt_refused: {error}")
-                continue
-            if not ids or len(ids) >= self.context:
-                problem = "prompt_too_long" if ids else "prompt_empty"
-                detail = f"{problem}: {len(ids)} tokens, the context holds {self.context}"
-                yield position, Completion("", [], "error", None, None, detail)
-                continue
+        for position, ids in good:
             by_prompt.setdefault(tuple(ids), []).append(position)
         for prompts in self._batches(by_prompt, requests):
             yield from self._sample_batch(prompts, by_prompt, requests)

@@ -15,7 +15,7 @@ import torch
 from datasets_cards.errors import EngineError
 from labelers.engines.hf.kv_cache import RoomyCache, RoomyLayer, select_rows, share_prompts
 from labelers.engines.hf.shared_prompts import NAME as SHARED_PROMPTS
-from labelers.engines.shared_weights import fast
+from labelers.engines.hf.shared_weights import fast
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets_cards.canonical import canonical_json, sha256_hex
 from datasets_cards.errors import EngineError, InputError
 from datasets_cards.records import Message
-from labelers.engines.models import ModelRef, chat_template_digest, encode_prompt, load_tokenizer, resolve_model
+from labelers.engines.models import ModelRef, chat_template_digest, load_tokenizer, resolve_model
+from labelers.engines.prompts import Prompts
 from labelers.engines.protocol import Completion, ModelIdentity, Prompt, SampleRequest, Sampling, Uncertainty
 from labelers.engines.vllm_offline.beams import beam_search
 from labelers.engines.vllm_offline.model import VllmModel
@@ -52,7 +52,7 @@ class VllmEngine:
         self.tokenizer = load_tokenizer(self.reference)
         self.end_tokens = end_tokens(self.reference, self.tokenizer.eos_token_id)
         self._template = chat_template_digest(self.tokenizer)
-        self._prompts: dict[tuple[tuple[str, str], ...], list[int]] = {}
+        self._prompts = Prompts(self.tokenizer)
         self.model = VllmModel(self.reference, batch_size)
         self.context = self.model.context
         self._put_on()
@@ -117,8 +117,7 @@ class VllmEngine:
         Raises:
             InputError: the template refuses these messages.
         """
-        ids = self.prompt_ids(messages)
-        return Prompt(sha256_hex(canonical_json(ids)), len(ids))
+        return self._prompts.named(messages)
 
     def prompt_ids(self, messages: list[Message]) -> list[int]:
         """The prompt's tokens under the chat template, generation prompt included.
@@ -126,12 +125,7 @@ class VllmEngine:
         Raises:
             InputError: the template refuses these messages.
         """
-        key = tuple((message["role"], message["content"]) for message in messages)
-        if key not in self._prompts:
-            if len(self._prompts) >= 1 << 14:
-                self._prompts.clear()
-            self._prompts[key] = encode_prompt(self.tokenizer, messages)
-        return self._prompts[key]
+        return self._prompts.ids(messages)
 
     def sample(self, requests: Sequence[SampleRequest]) -> Iterator[tuple[int, Completion]]:
         """Draw every request; yields (position in `requests`, completion) as they finish.
@@ -152,17 +146,10 @@ class VllmEngine:
                 )
         drawn: list[tuple[int, list[int]]] = []
         searched: dict[int, list[tuple[int, list[int]]]] = {}  # by width
-        for position, request in enumerate(requests):
-            try:
-                ids = self.prompt_ids(request.messages)
-            except InputError as error:
-                yield position, Completion("", [], "error", None, None, f"prompt_refused: {error}")
-                continue
-            if not ids or len(ids) >= self.context:
-                problem = "prompt_too_long" if ids else "prompt_empty"
-                detail = f"{problem}: {len(ids)} tokens, the context holds {self.context}"
-                yield position, Completion("", [], "error", None, None, detail)
-                continue
+        good, failed = self._prompts.fitting(requests, self.context)
+        yield from failed
+        for position, ids in good:
+            request = requests[position]
             if request.sampling.beams > 1:
                 searched.setdefault(request.sampling.beams, []).append((position, ids))
             else:
