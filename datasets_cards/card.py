@@ -32,10 +32,11 @@ def card_metadata(manifest: Manifest) -> dict[str, Any]:
     """The card's YAML block: license, size, tags, and the configs that `datasets.load_dataset` reads."""
     # The license of the labels follows that of the prompts; an unknown one is said to be unknown, never guessed.
     known = manifest.source.license
-    named = known.split(", ") if known else []  # a source under several names them all
+    # A source under several names them all; the Hub knows licenses in lower case.
+    named = known.lower().split(", ") if known else ["other"]
     size = next((name for bound, name in _SIZES if manifest.counts.labeled < bound), "100M<n<1B")
     return {
-        "license": named if len(named) > 1 else known or "other",
+        "license": named if len(named) > 1 else named[0],
         **({} if known else {"license_name": "unknown"}),
         "pretty_name": f"{manifest.source.reference}, labeled by {manifest.labeler.method}",
         "size_categories": [size],

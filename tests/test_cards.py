@@ -74,7 +74,7 @@ def test_an_unknown_license_is_other_and_a_warning(tmp_path: Path) -> None:
 
 def test_a_source_under_several_licenses_names_them_all(tmp_path: Path) -> None:
     draft = make_draft()
-    draft.source = draft.source.model_copy(update={"license": "mit, apache-2.0"})
+    draft.source = draft.source.model_copy(update={"license": "MIT, Apache-2.0"})
     card = (write_artifact(tmp_path / "a", draft).path / "README.md").read_text()
     assert yaml.safe_load(card.split("---\n")[1])["license"] == ["mit", "apache-2.0"]
 
