@@ -32,7 +32,7 @@ def attach(artifact: Artifact, files: Mapping[str, bytes], *, summary: str = "")
         InputError: a name is of another shape, or the artifact is a published version, which nothing may change.
         StorageError: it can't be written; the artifact is then as it was, or attaching again completes it.
     """
-    if (artifact.path.parent.parent / STORE_FILE).exists():
+    if (artifact.path.resolve().parent.parent / STORE_FILE).exists():
         raise InputError(
             "a published version never changes", where=str(artifact.path), remedy="Attach to a copy and publish that"
         )

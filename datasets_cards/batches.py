@@ -58,7 +58,11 @@ def check_batch(
         if c.finish_reason != "error" and (c.role == "candidate" or (c.role == "baseline" and c.index == 0)):
             name = c.index if c.role == "candidate" else SELF_SAMPLE
             texts.setdefault((c.id, name), set()).add(c.text)
+    asked = {row.id: row for row in rows}
     for label in labels:
+        row = asked[label.id]
+        if label.prompt != row.prompt or label.original != row.original:
+            raise InputError("the label's prompt or original is not its row's", where=label.id)
         if not label.completion or label.completion[-1]["content"] not in texts.get((label.id, label.candidate), ()):
             named = "the row's self-sample" if label.candidate == SELF_SAMPLE else f"candidate {label.candidate}"
             raise InputError(f"the label is not the text of {named}", where=label.id)

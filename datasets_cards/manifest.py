@@ -191,6 +191,7 @@ class Manifest(_Part):
         version: the artifact's own version; v0.0.0 where it was never published.
         seeds: every seed by what it seeded, `run` first of all.
         scorers: each scorer's accuracy on held-out pairs, None where none was measured.
+        scorer_settings: what else each scorer's scores depend on, such as a reward model.
         shards: Parquet files a table; a row's shard is a hash of its id.
         created: when it was written, ISO 8601 in UTC. Outside every digest.
         manifest_digest: SHA-256 of the canonical JSON of everything else here but `created`; an edit breaks it.
@@ -206,6 +207,7 @@ class Manifest(_Part):
     seeds: dict[str, int]
     packages: dict[str, str]
     scorers: dict[str, ScorerCheck | None] = Field(default_factory=dict)
+    scorer_settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     counts: Counts
     shards: int = Field(ge=1, le=4096)
     files: list[File]

@@ -7,7 +7,7 @@ several), an artifact (its original rows), `hub:ORG/NAME[@REVISION][:CONFIG/SPLI
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets_cards.canonical import canonical_json, row_digest, sha256_hex, table_digest
@@ -119,8 +119,10 @@ def _read(origin: Origin, limit: int | None, skip_bad: bool) -> Iterator[Row | D
             if isinstance(record, RowError):
                 raise record
             row = record if isinstance(record, Row) else parse_row(record, where)
+            if not row.prompt:
+                raise RowError("bad_row", "the prompt is empty", where=where, remedy="Give it a message")
             if not row.id:
-                row.id = _content_id(row, repeats)
+                row = replace(row, id=_content_id(row, repeats))  # a caller's own row stays as it is
             if earlier := seen.swap(row.id, number):
                 raise RowError(
                     "duplicate_id",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import os
 import secrets
 import shutil
@@ -54,9 +55,9 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 def _sweep(out: Path) -> None:
     """Clear up after killed writers: remove what was not finished, put back what was set aside and not replaced."""
-    if any([_is_alive(work) for work in out.parent.glob(f".{out.name}.new-*")]):
+    if any([_is_alive(work) for work in out.parent.glob(f".{glob.escape(out.name)}.new-*")]):
         return  # what is set aside may be a living writer's
-    for aside in out.parent.glob(f".{out.name}.old-*"):
+    for aside in out.parent.glob(f".{glob.escape(out.name)}.old-*"):
         if out.exists():
             shutil.rmtree(aside, ignore_errors=True)
         else:

@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import mkdtemp
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from datasets_cards import manifest as m
 from datasets_cards.artifact import STORE_FILE, Artifact
 from datasets_cards.attaching import seal
 from datasets_cards.batches import check_batch, in_row_order
 from datasets_cards.canonical import Digests, file_digest
-from datasets_cards.errors import InputError, StorageError
+from datasets_cards.errors import InputError, IntegrityError, MissingError, StorageError
 from datasets_cards.ids import IdTable
 from datasets_cards.records import Candidate, Dropped, Label, Row
 from datasets_cards.storage import move_into_place, new_folder, storage_errors
@@ -55,6 +55,7 @@ class ArtifactWriter:
         self._digests, self._ids = Digests(), IdTable()
         self._reasons: Counter[str] = Counter()
         self._tokens: int | None = 0
+        self._broken = False
 
     def __enter__(self) -> Self:
         with storage_errors(self.out), ExitStack() as stack:
@@ -95,6 +96,9 @@ class ArtifactWriter:
                 of this machine or a secret.
             StorageError: the disk is full, or fails.
         """
+        if self._broken:
+            raise InputError("an earlier batch was refused", where=str(self.out), remedy="Write the artifact anew")
+        self._broken = True  # until the whole batch is in
         candidates, labels = in_row_order(rows, candidates, labels)
         check_batch(rows, candidates, labels, dropped)
         self._check_new(rows, dropped)
@@ -107,6 +111,7 @@ class ArtifactWriter:
             records = {"labels": labels, "candidates": candidates, "original": rows, "dropped": dropped}
             for table, writer in self._tables.items():
                 writer.add(records[table])
+        self._broken = False
 
     def finish(
         self,
@@ -117,6 +122,7 @@ class ArtifactWriter:
         engine: m.Engine,
         seeds: Mapping[str, int],
         scorers: Mapping[str, m.ScorerCheck | None] | None = None,
+        scorer_settings: Mapping[str, dict[str, Any]] | None = None,
         prompt_tokens: int | None = None,
         packages: Mapping[str, str] | None = None,
         version: str = "v0.0.0",
@@ -127,6 +133,7 @@ class ArtifactWriter:
         Args:
             seeds: every seed by what it seeded.
             scorers: each scorer's accuracy on held-out pairs, or None where it was not measured.
+            scorer_settings: what else each scorer's scores depend on.
             prompt_tokens: tokens of the prompts as sent, or None where unknown.
             packages: versions to record; those installed where not given.
             version: the artifact's version; a store sets it when it is published.
@@ -137,6 +144,8 @@ class ArtifactWriter:
                 somebody else meanwhile.
             StorageError: `out` can't be written, or the disk is full; nothing half-written stays.
         """
+        if self._broken:
+            raise InputError("a batch was refused", where=str(self.out), remedy="Write the artifact anew")
         with storage_errors(self.out):
             for writer in self._tables.values():
                 writer.finish()
@@ -151,6 +160,7 @@ class ArtifactWriter:
                 seeds=dict(seeds),
                 packages=m.package_versions() if packages is None else dict(packages),
                 scorers=dict(scorers or {}),
+                scorer_settings=dict(scorer_settings or {}),
                 counts=m.Counts(
                     rows=rows["original"],
                     labeled=rows["labels"],
@@ -267,11 +277,15 @@ def check_target(out: str | Path, overwrite: bool = False) -> None:
         os.rmdir(mkdtemp(prefix=".echoset-", dir=nearest))  # permissions alone don't tell, of read-only mounts say
     if not out.exists() or not os.listdir(out):
         return
-    if not (out / m.MANIFEST_FILE).exists():
-        raise StorageError("holds other files, and no artifact", where=str(out), remedy="Choose an empty or new folder")
+    try:
+        m.read_manifest(out)
+    except (MissingError, IntegrityError):  # many programs call a file of theirs manifest.json
+        raise StorageError(
+            "holds other files, and no artifact", where=str(out), remedy="Choose an empty or new folder"
+        ) from None
     if not overwrite:
         raise InputError(
             "an artifact is already here", where=str(out), remedy="Pass overwrite=True (--overwrite), or another folder"
         )
-    if (out.parent.parent / STORE_FILE).exists():
+    if (out.resolve().parent.parent / STORE_FILE).exists():
         raise InputError("a published version never changes", where=str(out), remedy="Choose another place")

@@ -19,7 +19,7 @@ from labelers.method import Method, crossed
 from labelers.methods import choose_method
 from labelers.pools import draw_pool, score_candidates
 from labelers.progress import Progress
-from labelers.provenance import engine_part, labeler_part, model_part
+from labelers.provenance import engine_part, labeler_part, model_part, scorer_settings
 from labelers.sampler import Sampler
 from labelers.scorers import Tools, make_scorer
 from labelers.selection import select
@@ -114,7 +114,7 @@ def label(
         tools = Tools.of(sampler, task, reward_model, embedder)
         tools.check(chosen.needs, chosen.name)
         checks = check_scorer(chosen.scorer, tools, force=force)
-        further = [make_scorer(name) for name in also_score]
+        further = [make_scorer(name) for name in dict.fromkeys(also_score) if name != chosen.scorer_name]
         for each in further:
             tools.check(each.needs, each.name)
             checks |= check_scorer(each, tools, force=True)  # nothing is selected by them yet
@@ -130,9 +130,10 @@ def label(
             return writer.finish(
                 source=scan.source,
                 model=model_part(loaded),
-                labeler=labeler_part(chosen, tools, dose),
+                labeler=labeler_part(chosen, scorer_settings(chosen.scorer, tools), dose),
                 engine=engine_part(loaded),
                 seeds={"run": seed},
                 scorers=checks,
+                scorer_settings={each.name: scorer_settings(each, tools) for each in (chosen.scorer, *further) if each},
                 prompt_tokens=sampler.prompt_tokens,
             )

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datasets_cards.errors import InputError
 from labelers.proposals import PROPOSALS, Proposal, settings
-from labelers.scorers import SCORERS, Scorer
+from labelers.scorers import AGREEMENTS, SCORERS, Scorer
 from labelers.selectors import SELECTORS, Selector
 
 
@@ -77,12 +77,14 @@ class Method:
     @property
     def needs(self) -> frozenset[str]:
         """What it can't do without, see `Tools.check`."""
-        return self.proposal.needs | (self.scorer.needs if self.scorer else frozenset())
+        needs = self.proposal.needs | (self.scorer.needs if self.scorer else frozenset())
+        # The log-probability of what was drawn under another prompt is scored under the plain one.
+        return needs | {"score"} if "logprob" in needs and self.proposal.rescored else needs
 
-    def settings(self) -> dict[str, Any]:
-        """The whole configuration: the proposal's settings by name, the scorer's as `scorer.name`."""
-        scorer = settings(self.scorer) if self.scorer else {}
-        return {**settings(self.proposal), **{f"scorer.{name}": value for name, value in scorer.items()}}
+    @property
+    def scorer_name(self) -> str | None:
+        """The column of its scores, or None where it has no scorer."""
+        return self.scorer.name if self.scorer else None
 
 
 class Crossed(Method):
@@ -108,14 +110,18 @@ def crossed(
         A method called `proposal.scorer.selector`; the method itself where nothing is exchanged.
 
     Raises:
-        InputError: no such part, or a selector that goes by scores without a scorer.
+        InputError: no such part, or a selector that goes by scores without a scorer, or by agreement with another.
     """
     if proposal is None and scorer is None and selector is None:
         return method
+    # A part that the method has already keeps its settings.
+    new_proposal = proposal if proposal != method.proposal.name else None
+    new_scorer = scorer if scorer != method.scorer_name else None
+    new_selector = selector if selector != method.selector.name else None
     parts = (
-        _proposal(proposal, method) if proposal else method.proposal,
-        None if scorer == "none" else _part("scorer", SCORERS, scorer)() if scorer else method.scorer,
-        _part("selector", SELECTORS, selector)() if selector else method.selector,
+        _proposal(new_proposal, method) if new_proposal else method.proposal,
+        None if scorer == "none" else _part("scorer", SCORERS, new_scorer)() if new_scorer else method.scorer,
+        _part("selector", SELECTORS, new_selector)() if new_selector else method.selector,
     )
     made = Crossed(*parts, method.config)
     if made.selector.needs_scores and not made.scorer:
@@ -123,6 +129,12 @@ def crossed(
             f"the selector {made.selector.name} goes by scores",
             where="scorer",
             remedy=f"Name one: {', '.join(SCORERS)}",
+        )
+    if made.selector.name == "keep_if_agrees" and not isinstance(made.scorer, AGREEMENTS):
+        raise InputError(
+            f"the selector keep_if_agrees goes by a count of agreement, which {made.scorer_name} is not",
+            where="scorer",
+            remedy=f"Name one: {', '.join(each.name for each in AGREEMENTS)}",
         )
     return made
 

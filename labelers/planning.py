@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from datasets_cards import Row, cache_dir, scan_rows
+from labelers.accuracy import held_out_accuracy
 from labelers.chunks import in_chunks
 from labelers.engines import load_engine
-from labelers.engines.protocol import Completion, Engine, SampleRequest
+from labelers.engines.protocol import ABILITIES, Completion, Engine, SampleRequest
 from labelers.method import Method, crossed
 from labelers.methods import choose_method
 from labelers.pools import draw_pool, score_candidates
@@ -34,7 +35,7 @@ class Plan:
         requests: completions to draw, those of graders and judges included.
         stored: of these, how many the store has.
         prompt_tokens: tokens of all prompts to send, None where only the server knows. Prompts that quote an answer
-            which is not drawn yet (refinement, grading) are counted without it.
+            which is not drawn yet (refinement, grading) are counted with a few dozen tokens in its place.
         most_completion_tokens: if every completion ran to its limit.
         seconds: expected time, by the speed at which this model's samples were drawn into the store so far; None where
             none were.
@@ -67,12 +68,15 @@ class Planner(Sampler):
         return [(0.0,) * len(kinds)] * len(names)
 
     def sample(self, requests: Sequence[SampleRequest]) -> list[Completion]:
-        """Stored completions, and empty ones in the place of those to draw."""
+        """Stored completions, and in the place of those to draw one that no other is like.
+
+        Prompts that quote it (refinement, grading) are then as many as they will be.
+        """
         keys = [self._key(request) for request in requests]
         found = self.store.get_many(sorted({key for key in keys if key}))
         answers = []
         for request, key in zip(requests, keys, strict=True):
-            answers.append(found.get(key) or Completion("", [], "stop", None, None, token_count=0))
+            answers.append(found.get(key) or Completion(key.hex(), [], "stop", None, None, token_count=0))
             if key in self._seen:
                 continue
             if key:
@@ -124,16 +128,24 @@ def plan(
     scan = scan_rows(data, limit=limit, skip_bad=skip_bad)
     given = {"batch_size": batch_size, "base_url": base_url, "concurrency": concurrency, "timeout": timeout}
     loaded = load_engine(engine, model, **given) if isinstance(engine, str) else engine
-    grading = [each for each in (chosen.scorer, *map(make_scorer, also_score)) if each and "model" in each.needs]
+    grading = [
+        each for each in (chosen.scorer, *map(make_scorer, dict.fromkeys(also_score))) if each and "model" in each.needs
+    ]
     with SampleStore(store or cache_dir() / "samples.sqlite") as samples:
         if samples.seconds_a_sample(loaded.identity) is None and loaded.commit_every > 1:
             trial = list(islice(scan.rows(), TRIAL_ROWS))
             draw_pool(trial, chosen.proposal, loaded, samples, seed=seed, baseline=baseline)
         planner = Planner(loaded, samples)
+        tools = Tools(planner, task, store=samples)
+        engine_needs = frozenset(chosen.needs & ABILITIES.keys())
+        tools.check(engine_needs, chosen.name)
+        for each in grading:
+            if each.fallible and task:
+                held_out_accuracy(each, task.preferences(), tools, task.name)
         for chunk in in_chunks(scan.rows()):
             drawn = draw_pool(chunk, chosen.proposal, planner, seed=seed, baseline=baseline)
             for each in grading:
-                score_candidates(chunk, drawn.candidates, each, Tools(planner, task))
+                score_candidates(chunk, drawn.candidates, each, tools)
         found = planner.plan
         found.rows, found.unread = len(scan), len(scan.unread)
         each_takes = samples.seconds_a_sample(loaded.identity)

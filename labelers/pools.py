@@ -58,12 +58,18 @@ def draw_pool(
     candidates = proposal.draw(rows, sampler, seed)
     if baseline:
         candidates += self_samples(rows, sampler, seed, proposal.max_new_tokens)
-    if task:
-        by_id = {row.id: row for row in rows}
-        for candidate in candidates:
-            if candidate.finish_reason != "error":
-                candidate.misaligned = task.is_misaligned(by_id[candidate.id], candidate.text)
+    judge(rows, candidates, task)
     return Drawn(candidates, sampler.prompt_tokens, sampler.store.drawn - drawn, sampler.store.reused - reused)
+
+
+def judge(rows: Sequence[Row], candidates: Iterable[Candidate], task: LabelTask | None) -> None:
+    """Put the task's verdict on every candidate that did not fail; without a task nothing changes."""
+    if not task:
+        return
+    by_id = {row.id: row for row in rows}
+    for candidate in candidates:
+        if candidate.finish_reason != "error":
+            candidate.misaligned = task.is_misaligned(by_id[candidate.id], candidate.text)
 
 
 def score_candidates(

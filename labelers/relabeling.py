@@ -14,9 +14,9 @@ from labelers.engines.protocol import Engine
 from labelers.engines.reward_model import RewardModel
 from labelers.method import Method, crossed
 from labelers.methods import METHODS, make_method
-from labelers.pools import score_candidates
+from labelers.pools import judge, score_candidates
 from labelers.proposals import PROPOSALS, Proposal, settings
-from labelers.provenance import labeler_part, model_part
+from labelers.provenance import labeler_part, model_part, scorer_settings
 from labelers.sampler import Sampler
 from labelers.scorers import Scorer, Tools
 from labelers.selection import select
@@ -36,6 +36,7 @@ def relabel(
     task: LabelTask | None = None,
     model: str | Path | None = None,
     engine: str | Engine = "transformers",
+    base_url: str | None = None,
     reward_model: str | Path | RewardModel | None = None,
     embedder: str | Path | None = None,
     force: bool = False,
@@ -54,10 +55,11 @@ def relabel(
         scorer: another scorer in place of the method's, or `none`.
         selector: another selector.
         dose: keep a label with this probability, and take the row's self-sample otherwise.
-        seed: seed of the choice, default that of the artifact.
+        seed: seed of the choice, default that of the artifact's own choice.
         task: finds answers, brings a rubric, checks scorers.
         model: the labeling model itself, for scores that only it can give and that are not stored.
         engine: an engine's name, or a loaded engine.
+        base_url: address of a server.
         reward_model: directory or Hub id of a sequence classifier, for the scorer `reward`.
         embedder: directory or Hub id of a SentenceTransformer, for the scorer `similarity_agreement`.
         force: go on with a scorer that is at chance.
@@ -75,20 +77,25 @@ def relabel(
     chosen = crossed(_method(method, pool_of(old), options), scorer=scorer, selector=selector)
     check_target(out)
     run_seed = old.manifest.seeds["run"]
-    seed = run_seed if seed is None else seed
-    loaded = load_engine(engine, model) if isinstance(engine, str) and model is not None else engine
-    with SampleStore(":memory:" if isinstance(loaded, str) else store or cache_dir() / "samples.sqlite") as samples:
+    seed = old.manifest.seeds.get("select", run_seed) if seed is None else seed
+    loaded = load_engine(engine, model, base_url=base_url) if isinstance(engine, str) and model is not None else engine
+    # Without a model there is nothing to keep.
+    kept = store or cache_dir() / "samples.sqlite" if reward_model or not isinstance(loaded, str) else ":memory:"
+    with SampleStore(kept) as samples:
         sampler = None if isinstance(loaded, str) else Sampler(loaded, samples)
         _check_model(old, sampler)
-        tools = Tools.of(sampler, task, reward_model, embedder)
+        tools = Tools.of(sampler, task, reward_model, embedder, samples)
         scoring = _to_run(chosen.scorer, old, tools)
         checks = check_scorer(scoring, tools, force=force)
         if chosen.scorer and not scoring and not force:
             refuse_chance(chosen.scorer.name, old.manifest.scorers[chosen.scorer.name])
+        stored = old.manifest.scorer_settings.get(chosen.scorer_name or "", {})
+        fresh = {scoring.name: scorer_settings(scoring, tools)} if scoring else {}
         with ArtifactWriter(out, rows=old.manifest.counts.rows, shards=old.manifest.shards) as writer:
             for pools in in_chunks(old.pools()):
                 rows = [row for row, _ in pools]
                 candidates = [candidate for _, pool in pools for candidate in pool]
+                judge(rows, candidates, task)
                 score_candidates(rows, candidates, scoring, tools)
                 labels, dropped = select(rows, candidates, chosen, seed=seed, dose=dose)
                 writer.add(rows=rows, candidates=candidates, labels=labels, dropped=dropped)
@@ -96,10 +103,11 @@ def relabel(
             return writer.finish(
                 source=old.manifest.source,
                 model=old.manifest.model,
-                labeler=labeler_part(chosen, tools, dose),
+                labeler=labeler_part(chosen, stored | fresh.get(chosen.scorer_name or "", {}), dose),
                 engine=old.manifest.engine,
-                seeds=old.manifest.seeds if seed == run_seed else {**old.manifest.seeds, "select": seed},
+                seeds={"run": run_seed} if seed == run_seed else {"run": run_seed, "select": seed},
                 scorers=old.manifest.scorers | checks,
+                scorer_settings=old.manifest.scorer_settings | fresh,
                 prompt_tokens=old.manifest.counts.prompt_tokens,
             )
 
@@ -127,10 +135,13 @@ def _method(method: str | Method, pool: Proposal, options: dict[str, Any]) -> Me
     if isinstance(method, str):
         drawn = settings(pool)
         given = {name: value for name, value in options.items() if value is not None}
-        if odd := [name for name, value in given.items() if drawn.get(name, value) != value]:
-            raise InputError(f"the pool was drawn with {odd[0]} {drawn[odd[0]]}", where=odd[0], remedy="Leave it out")
         fields = METHODS[method].config_class.model_fields if method in METHODS else {}
         made = make_method(method, **{name: value for name, value in drawn.items() if name in fields} | given)
+        for name in given.keys() & settings(made.proposal).keys():
+            if name not in drawn:
+                raise InputError(f"the pool was drawn without {name}", where=name, remedy="Leave it out")
+            if getattr(made.config, name) != drawn[name]:
+                raise InputError(f"the pool was drawn with {name} {drawn[name]}", where=name, remedy="Leave it out")
     else:
         made = copy.copy(method)
     if made.any_pool:
@@ -145,9 +156,15 @@ def _method(method: str | Method, pool: Proposal, options: dict[str, Any]) -> Me
 
 
 def _to_run(scorer: Scorer | None, old: Artifact, tools: Tools) -> Scorer | None:
-    """The scorer, unless its scores are stored and nothing is at hand that could have changed them."""
-    news = tools.sampler or tools.task or tools.reward or tools.embedder
-    if not scorer or (scorer.name in old.manifest.scorers and not news):
+    """The scorer, unless its scores are stored, under these settings, and nothing is named that would change them."""
+    if not scorer:
+        return None
+    named = {"model": tools.sampler, "reward": tools.reward, "embedder": tools.embedder}
+    matters = scorer.needs & named.keys()
+    news = any(named[need] for need in matters) if matters else tools.task
+    stored = old.manifest.scorer_settings.get(scorer.name)
+    same = stored is not None and {**stored, **settings(scorer)} == stored
+    if same and not news:
         return None
     tools.check(scorer.needs, scorer.name)
     return scorer

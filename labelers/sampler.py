@@ -69,6 +69,8 @@ class Sampler:
             if waiting:
                 self.store.put_many(waiting)
         if missing:
+            # Another process may have put the same samples in first: everybody goes by those.
+            found |= self.store.get_many([keys[i] for i in missing if keys[i] in found], again=True)
             drawn = [found[keys[i]] for i in missing if keys[i] in found]
             tokens = sum(completion.token_count or 0 for completion in drawn)
             self.store.add_speed(self.engine.identity, len(drawn), tokens, time.monotonic() - started)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import time
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from labelers.engines.protocol import Completion, ModelIdentity, SampleRequest
 
 KEY_SCHEMA = 1
 FILE_SCHEMA = 2
+WAIT_SECONDS = 120.0
+"""How long another writer is waited for."""
 APPLICATION_ID = 0x45435353  # "ECSS", in the file's header: tells a sample store from any other SQLite file
 _TABLE = """
 CREATE TABLE IF NOT EXISTS samples (
@@ -93,7 +96,7 @@ class SampleStore:
             if self.path != ":memory:":
                 Path(self.path).parent.mkdir(parents=True, exist_ok=True)
             # Autocommit: transactions are begun by hand, where they are meant. Another writer is waited for.
-            self._db = sqlite3.connect(self.path, timeout=120, isolation_level=None)
+            self._db = sqlite3.connect(self.path, timeout=WAIT_SECONDS, isolation_level=None)
         try:
             with self._errors():
                 self._prepare()
@@ -102,26 +105,44 @@ class SampleStore:
             raise
 
     def _prepare(self) -> None:
-        known = self._db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
-        if not known and self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise StorageError("an SQLite file, but not a sample store", where=self.path, remedy="Name another file")
+        if not self._known():
+            # Another process may be making it at this moment: the lock is waited for, and the question asked again.
+            with self._transaction():
+                if not self._known():
+                    if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                        raise StorageError(
+                            "an SQLite file, but not a sample store", where=self.path, remedy="Name another file"
+                        )
+                    for table in (_TABLE, _VALUES, _SPEEDS):
+                        self._db.execute(table)
+                    self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                    self._db.execute(f"PRAGMA user_version = {FILE_SCHEMA}")
         schema = self._db.execute("PRAGMA user_version").fetchone()[0]
         if schema > FILE_SCHEMA:
             raise StorageError("written by a later Echoset", where=self.path, remedy="Upgrade echoset")
-        if known and schema < FILE_SCHEMA:
+        if schema < FILE_SCHEMA:
             raise StorageError("written by an earlier Echoset", where=self.path, remedy="Name another file")
         # WAL with NORMAL: a killed process loses nothing that was committed.
-        self._db.execute("PRAGMA journal_mode = WAL")
+        self._use_wal()
         self._db.execute("PRAGMA synchronous = NORMAL")
-        if not known:
-            with self._transaction():
-                for table in (_TABLE, _VALUES, _SPEEDS):
-                    self._db.execute(table)
-                self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                self._db.execute(f"PRAGMA user_version = {FILE_SCHEMA}")
 
-    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
-        """The samples that are there, by key."""
+    def _known(self) -> bool:
+        return self._db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+
+    def _use_wal(self) -> None:
+        """Switch to WAL; SQLite doesn't wait for other processes here, as it does elsewhere."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
+    def get_many(self, keys: Sequence[bytes], *, again: bool = False) -> dict[bytes, Completion]:
+        """The samples that are there, by key; `again` for those that this object has just put in."""
         found: dict[bytes, Completion] = {}
         with self._errors():
             for start in range(0, len(keys), 500):
@@ -132,7 +153,7 @@ class SampleStore:
                 )
                 for key, text, token_ids, *rest, count in self._db.execute(query, some):
                     found[key] = Completion(text, array("i", token_ids).tolist(), *rest, token_count=count)
-        self.reused += len(found)
+        self.reused += 0 if again else len(found)
         return found
 
     def put_many(self, samples: Iterable[tuple[bytes, str, Completion]]) -> None:

@@ -22,6 +22,7 @@ RewardModel = Annotated[
 AgreementEmbedder = Annotated[
     str | None, typer.Option("--embedder", help="SentenceTransformer, for agreement by similarity; `tiny` is embedded.")
 ]
+BaseUrl = Annotated[str | None, typer.Option("--base-url", help="A server's address, for --engine openai.")]
 Force = Annotated[bool, typer.Option("--force", help="Go on with a scorer that is at chance.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A setting of the method, as name=value; may be repeated.")
@@ -60,7 +61,7 @@ def label(
     skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Record and drop unusable rows.")] = False,
     no_baseline: Annotated[bool, typer.Option("--no-baseline", help="Draw no self-sample beside the pool.")] = False,
     batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Samples in flight.")] = None,
-    base_url: Annotated[str | None, typer.Option("--base-url", help="A server's address, for --engine openai.")] = None,
+    base_url: BaseUrl = None,
     concurrency: Annotated[int | None, typer.Option("--concurrency", min=1, help="Most requests at once.")] = None,
     timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds to wait for a server's answer.")] = None,
     store: Store = None,
@@ -98,7 +99,7 @@ def label(
         "base_url": base_url,
         "concurrency": concurrency,
         "timeout": timeout,
-        **method_settings(settings, k=k, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens),
+        **method_settings(method, settings, k=k, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens),
     }
     if dry_run:
         show_plan(vars(plan(**what)), as_json)
@@ -134,6 +135,7 @@ def relabel(
         str | None, typer.Option("--model", help="The labeling model, for scores that only it can give.")
     ] = None,
     engine: Engine = "transformers",
+    base_url: BaseUrl = None,
     reward_model: RewardModel = None,
     embedder: AgreementEmbedder = None,
     force: Force = False,
@@ -159,30 +161,37 @@ def relabel(
         dose=dose,
         seed=seed,
         task=task_named(task),
-        model=model_path(model, progress=not quiet) if model else None,
+        model=model if engine == "openai" or not model else model_path(model, progress=not quiet),
         engine=engine,
+        base_url=base_url,
         reward_model=reward_reference(reward_model, quiet),
         embedder=embedder_reference(embedder, quiet),
         force=force,
         store=store,
-        **method_settings(settings),
+        **method_settings(method, settings),
     )
     show_result({"artifact": str(out), **artifact_summary(made)}, as_json)
 
 
-def method_settings(settings: list[str] | None, **named: Any) -> dict[str, Any]:
+def method_settings(method: str, settings: list[str] | None, **named: Any) -> dict[str, Any]:
     """The method's settings, those given as `name=value` beside those that have an option of their own.
 
     Raises:
-        InputError: not of this form.
+        InputError: not of this form, no setting of the method's, or given twice.
     """
     from datasets_cards import InputError
+    from labelers import METHODS
 
     found = dict(named)
+    known = METHODS[method].config_class.model_fields if method in METHODS else {}
     for text in settings or []:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
             raise InputError(f"{text!r} is not a setting", where="--set", remedy="Write name=value, such as beams=8")
+        if name not in known:
+            raise InputError(f"{method} has no setting {name!r}", where="--set", remedy=f"It has: {', '.join(known)}")
+        if found.get(name) is not None:
+            raise InputError(f"{name} is given twice", where="--set", remedy="Give it once")
         found[name] = value
     return found
 

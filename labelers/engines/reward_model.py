@@ -76,6 +76,11 @@ class RewardModel:
         """Commit sha of a Hub model, digest of config, weights and tokenizer of a directory."""
         return self.reference.revision
 
+    @property
+    def dtype(self) -> str:
+        """Numeric type of the weights."""
+        return str(self._model.dtype).removeprefix("torch.")
+
     def score(self, items: Sequence[tuple[list[Message], str]]) -> list[float | str]:
         """Score answers, for (prompt messages, answer).
 

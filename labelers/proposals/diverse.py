@@ -21,6 +21,7 @@ class Diverse:
 
     name: ClassVar[str] = "diverse"
     needs: ClassVar[frozenset[str]] = frozenset({"beam"})
+    rescored: ClassVar[bool] = False
     temperature: float = 0.8
     top_p: float = 0.9
     beams: int = 4

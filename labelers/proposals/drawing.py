@@ -21,10 +21,12 @@ class Proposal(Protocol):
 
     Attributes:
         needs: abilities of the engine that it can't do without, by the names of `ABILITIES`.
+        rescored: whether candidates are drawn under another prompt than the plain one, and scored again under that.
     """
 
     name: ClassVar[str]
     needs: ClassVar[frozenset[str]]
+    rescored: ClassVar[bool]
 
     @property
     def max_new_tokens(self) -> int:

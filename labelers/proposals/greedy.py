@@ -18,6 +18,7 @@ class Greedy:
 
     name: ClassVar[str] = "greedy"
     needs: ClassVar[frozenset[str]] = frozenset()
+    rescored: ClassVar[bool] = False
     max_new_tokens: int = 256
 
     def draw(self, rows: Sequence[Row], sampler: Sampler, seed: int) -> list[Candidate]:

@@ -25,6 +25,7 @@ class Refinement:
 
     name: ClassVar[str] = "refinement"
     needs: ClassVar[frozenset[str]] = frozenset()
+    rescored: ClassVar[bool] = True
     temperature: float = 0.6
     top_p: float = 0.9
     max_new_tokens: int = 256

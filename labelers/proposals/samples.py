@@ -18,6 +18,7 @@ class Samples:
 
     name: ClassVar[str] = "samples"
     needs: ClassVar[frozenset[str]] = frozenset()
+    rescored: ClassVar[bool] = False
     k: int = 4
     temperature: float = 0.7
     top_p: float = 0.9

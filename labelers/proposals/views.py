@@ -26,6 +26,7 @@ class Views:
 
     name: ClassVar[str] = "views"
     needs: ClassVar[frozenset[str]] = frozenset()
+    rescored: ClassVar[bool] = False
     max_new_tokens: int = 256
 
     def draw(self, rows: Sequence[Row], sampler: Sampler, seed: int) -> list[Candidate]:

@@ -6,7 +6,7 @@ A new one is a file and a line in `SCORERS`.
 from __future__ import annotations
 
 from datasets_cards.errors import InputError
-from labelers.scorers.agreement import Agreement, JudgedAgreement, SimilarityAgreement
+from labelers.scorers.agreement import AGREEMENTS, Agreement, JudgedAgreement, SimilarityAgreement
 from labelers.scorers.answers import generic_answer
 from labelers.scorers.consistency import MostConsistent
 from labelers.scorers.mean_logprob import MeanLogprob
@@ -47,6 +47,7 @@ def make_scorer(name: str) -> Scorer:
 
 
 __all__ = [
+    "AGREEMENTS",
     "SCORERS",
     "Agreement",
     "JudgedAgreement",

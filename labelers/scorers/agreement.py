@@ -113,6 +113,10 @@ class JudgedAgreement:
         return SampleRequest(row.id, [Message(role="user", content=text)], sampling, 0, view="judge")
 
 
+AGREEMENTS = (Agreement, SimilarityAgreement, JudgedAgreement)
+"""What `keep_if_agrees` can go by."""
+
+
 def _count(
     row: Row, one: Candidate, candidates: Sequence[Candidate], agree: Callable[[Row, Candidate, Candidate], bool]
 ) -> float:

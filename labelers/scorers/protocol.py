@@ -13,6 +13,7 @@ from datasets_cards.records import Candidate, Message, Row
 from labelers.engines.protocol import ABILITIES
 from labelers.engines.reward_model import RewardModel
 from labelers.sampler import Sampler
+from labelers.store import SampleStore
 from labelers.task import LabelTask
 
 Pool = tuple[Row, Sequence[Candidate]]
@@ -49,12 +50,14 @@ class Tools:
         task: finds answers, judges misalignment, brings a rubric.
         reward: a reward model.
         embedder: directory or Hub id of a SentenceTransformer.
+        store: where scores are kept where there is no sampler, which brings its own.
     """
 
     sampler: Sampler | None = None
     task: LabelTask | None = None
     reward: RewardModel | None = None
     embedder: str | None = None
+    store: SampleStore | None = None
 
     @classmethod
     def of(
@@ -63,6 +66,7 @@ class Tools:
         task: LabelTask | None,
         reward_model: str | Path | RewardModel | None,
         embedder: str | Path | None,
+        store: SampleStore | None = None,
     ) -> Tools:
         """What was named, loaded.
 
@@ -71,7 +75,7 @@ class Tools:
             EngineError: the reward model can't be loaded, or is something else.
         """
         reward = RewardModel(reward_model) if isinstance(reward_model, str | Path) else reward_model
-        return cls(sampler, task, reward, str(embedder) if embedder else None)
+        return cls(sampler, task, reward, str(embedder) if embedder else None, store)
 
     def check(self, needs: frozenset[str], who: str) -> None:
         """Refuse, before anything is spent, what can't be done.
@@ -91,6 +95,11 @@ class Tools:
                     where="engine",
                     remedy="Choose another engine or another method",
                 )
+
+    @property
+    def kept(self) -> SampleStore | None:
+        """Where scores are kept, or None for nowhere."""
+        return self.sampler.store if self.sampler else self.store
 
     def model(self) -> Sampler:
         """The labeling model.

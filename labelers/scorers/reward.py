@@ -24,7 +24,7 @@ class Reward:
         """The classifier's output, without unit; higher is better."""
         assert tools.reward
         items = [(row.prompt, c.text) for row, candidates in pools for c in candidates if c.role == "candidate"]
-        found = iter(_scores(items, tools.reward, tools.sampler.store if tools.sampler else None))
+        found = iter(_scores(items, tools.reward, tools.kept))
         return [[next(found) if c.role == "candidate" else None for c in candidates] for _, candidates in pools]
 
 
@@ -34,7 +34,7 @@ def _scores(
     """Scores, those that the store has taken from it: a run that goes on computes none twice."""
     if store is None:
         return model.score(items)
-    keys = [value_key("reward", [model.name, model.revision, prompt, text]) for prompt, text in items]
+    keys = [value_key("reward", [model.name, model.revision, model.dtype, prompt, text]) for prompt, text in items]
     found: dict[bytes, float | str] = dict(store.get_values(keys))
     missing = {key: item for key, item in zip(keys, items, strict=True) if key not in found}
     fresh = dict(zip(missing, model.score(list(missing.values())), strict=True))

@@ -73,7 +73,7 @@ class TransformersEngine:
         self.end_tokens: list[int] = sorted({e for e in (*ends, own) if e is not None})
         quantization = getattr(self._base.config, "quantization_config", None)
         self._identity = ModelIdentity(
-            backend="transformers/1",
+            backend="transformers/2",
             base_url="",
             model=reference.name,
             revision=reference.revision,

@@ -22,7 +22,7 @@ def gumbel(seeds_R: np.ndarray, step: int, vocabulary: int, device: torch.device
         vocabulary: V.
 
     Returns:
-        float32 of shape (R, V), on a grid of 2^-32 in probability: tokens rarer than that are not told apart.
+        float32 of shape (R, V), on a grid of 2^-31 in probability: tokens rarer than that are not told apart.
     """
     keys_R = _splitmix64(_splitmix64(seeds_R) ^ _splitmix64(np.full(1, step, np.uint64)))
     halves_R2 = torch.from_numpy(keys_R.view(np.int32).reshape(-1, 2)).to(device)
@@ -30,9 +30,9 @@ def gumbel(seeds_R: np.ndarray, step: int, vocabulary: int, device: torch.device
     _mix32_(bits_RV)
     bits_RV ^= halves_R2[:, 1:]  # the other half of the key between two rounds: 64 bits tell rows apart, not 32
     _mix32_(bits_RV)
-    # u in (0, 1) from signed bits; -log(-log(u)) with the fine end of the float grid at the *top* of the noise, where
-    # winners come from: u -> 1 - u changes nothing in distribution and log1p keeps what is left near zero.
-    u_RV = bits_RV.to(torch.float32).add_(2147483648.5).mul_(2.0**-32).clamp_(2.0**-33, 1 - 2.0**-24)
+    # u in (0, 1) from 31 bits, without a sign: a float is fine near zero and coarse near 2^31. -log(-log(1 - u)) puts
+    # that fine end at the *top* of the noise, where winners come from, and log1p keeps what is left near zero.
+    u_RV = bits_RV.bitwise_and_(0x7FFFFFFF).to(torch.float32).add_(0.5).mul_(2.0**-31).clamp_(max=1 - 2.0**-24)
     return u_RV.neg_().log1p_().neg_().log_().neg_()
 
 

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from datasets_cards.errors import EngineError, InputError
 from labelers.engines.openai_api.concurrency import Window
@@ -60,7 +60,10 @@ class ChatClient:
         self.where = f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
         self._endpoint = f"{self.where}/chat/completions{'?' if parts.query else ''}{parts.query}"
         self._basic = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}" if parts.username else ""
-        self._private = [text for text in (parts.query, parts.password) if text]
+        named = [parts.query, *(value for _, value in parse_qsl(parts.query) if len(value) >= 6)]
+        for name in (parts.username, parts.password):
+            named += [name or "", unquote(name or "")]
+        self._private = sorted(filter(None, named), key=len, reverse=True)
         self._answered_at: float | None = None
 
     def session(self) -> ClientSession:
@@ -144,7 +147,7 @@ class ChatClient:
             self._refuse(response.status, content, retry_after(response.headers))
         try:
             return json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise AttemptError("malformed_response", f"{len(content)} bytes that are not JSON") from None
 
     def _refuse(self, status: int, content: bytes, asked: float | None) -> NoReturn:
@@ -190,7 +193,7 @@ def _message(content: bytes) -> str:
     text = content[:10_000].decode("utf-8", "replace")
     try:
         body = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     if isinstance(body, dict):
         inner = body.get("error", body)

@@ -89,14 +89,16 @@ class Reported:
 
     def raw(self, sampling: Sampling) -> bool:
         """Whether values at this setting are of the raw model at T=1."""
-        if sampling.temperature == 0:
-            return self.greedy
+        if sampling.temperature == 0 or not self.given:
+            return self.given and self.greedy
         return (sampling.temperature == 1 or self.temperature == "raw") and (sampling.top_p == 1 or self.top_p == "raw")
 
     def behavior(self, sampling: Sampling) -> bool:
         """Whether values at this setting are of the distribution that was drawn from."""
-        return (sampling.temperature == 1 or self.temperature == "applied") and (
-            sampling.top_p == 1 or self.top_p == "applied"
+        return (
+            self.given
+            and (sampling.temperature == 1 or self.temperature == "applied")
+            and (sampling.top_p == 1 or self.top_p == "applied")
         )
 
 
@@ -134,7 +136,9 @@ def _alternatives(answer: dict[str, Any]) -> dict[str, float]:
     """Log-probability by token, of the first token's most probable alternatives."""
     logprobs = answer["choices"][0].get("logprobs") or {}
     first = (logprobs.get("content") or [{}])[0]
-    return {top["token"]: top["logprob"] for top in first.get("top_logprobs") or [] if top["logprob"] > -1000}
+    tops = [top for top in first.get("top_logprobs") or [] if isinstance(top, dict) and "token" in top]
+    values = {top["token"]: top.get("logprob") for top in tops}  # some servers write null for minus infinity
+    return {token: value for token, value in values.items() if isinstance(value, int | float) and value > -1000}
 
 
 def _ratio(one: dict[str, float], other: dict[str, float]) -> float | None:
