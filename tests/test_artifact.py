@@ -368,5 +368,13 @@ def test_a_candidate_keeps_its_failed_scores_and_its_error(tmp_path: Path) -> No
 def test_rows_without_an_original_stay_without(tmp_path: Path) -> None:
     draft = make_draft(rows=1, dropped=0)
     draft.rows[0] = Row("r0", [{"role": "user", "content": "?"}])
-    draft.labels[0].original = None
+    draft.labels[0].prompt, draft.labels[0].original = draft.rows[0].prompt, None
     assert next(iter(write_artifact(tmp_path / "a", draft).iter_original())).original is None
+
+
+def test_a_label_answers_its_own_row(tmp_path: Path) -> None:
+    for name, value in (("prompt", [{"role": "user", "content": "another"}]), ("original", [])):
+        draft = make_draft()
+        setattr(draft.labels[0], name, value)
+        with pytest.raises(InputError, match=f"{draft.labels[0].id}: the label's prompt or original is not its row's"):
+            write_artifact(tmp_path / "a", draft)

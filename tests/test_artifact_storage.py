@@ -15,6 +15,7 @@ from drafts import make_draft
 
 from datasets_cards import (
     Artifact,
+    ArtifactWriter,
     ConflictError,
     InputError,
     IntegrityError,
@@ -359,3 +360,44 @@ for line in sys.stdin:
         process.stdin.close()
         process.wait()
     assert len(LocalHub(tmp_path / "store").versions("syc")) == 8
+
+
+def test_a_published_version_is_safe_from_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = LocalHub(tmp_path / "store").publish(write_artifact(tmp_path / "a", make_draft()), "syc", "v1.0.0")
+    version = LocalHub(tmp_path / "store").resolve("syc@v1.0.0")
+    assert release
+    monkeypatch.chdir(version.parent)
+    for attempt in (
+        lambda: write_artifact(version.name, make_draft(), overwrite=True),
+        lambda: attach(Artifact.open(version.name), {"shift/report.json": b"{}"}),
+    ):
+        with pytest.raises(InputError, match="published version never changes"):
+            attempt()
+    assert verify(version) == []
+
+
+def test_overwriting_takes_no_other_programs_manifest_for_ours(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"name": "an extension"}')
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(StorageError, match="holds other files, and no artifact"):
+        write_artifact(tmp_path, make_draft(), overwrite=True)
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+
+
+def test_a_writer_that_refused_a_batch_finishes_nothing(tmp_path: Path) -> None:
+    draft = make_draft(rows=1, dropped=0)
+    draft.candidates[0].logprob = float("nan")
+    about = {name: getattr(draft, name) for name in ("source", "model", "labeler", "engine", "seeds")}
+    with ArtifactWriter(tmp_path / "a", rows=1) as writer:
+        with pytest.raises(InputError):
+            writer.add(rows=draft.rows, candidates=draft.candidates, labels=draft.labels)
+        for attempt in (lambda: writer.add(rows=[]), lambda: writer.finish(**about)):
+            with pytest.raises(InputError, match="batch was refused"):
+                attempt()
+    assert not (tmp_path / "a").exists()
+
+
+def test_killed_writers_are_cleared_up_after_whatever_the_name(tmp_path: Path) -> None:
+    (tmp_path / ".sc[1].new-dead").mkdir()
+    write_artifact(tmp_path / "sc[1]", make_draft())
+    assert [p.name for p in tmp_path.iterdir()] == ["sc[1]"]

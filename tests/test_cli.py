@@ -217,3 +217,18 @@ def test_help_names_every_verb(ran) -> None:
     assert status == 0
     for verb in ("label", "shift", "train", "eval", "induce", "study", "verify", "show", "doctor"):
         assert f"  {verb}" in out
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--set", "dose=0.5"], "self_confidence has no setting 'dose'"),
+        (["--set", "out=x"], "self_confidence has no setting 'out'"),
+        (["--set", "confidence"], "'confidence' is not a setting"),
+        (["--set", "k=8", "--k", "4"], "k is given twice"),
+        (["--set", "k=eight"], "not 'eight'"),
+    ],
+)
+def test_settings_are_the_methods_own_and_given_once(tiny_base, ran, rows, tmp_path: Path, more, said) -> None:
+    status, out, err = ran(*label_arguments(rows, tmp_path / "a", tmp_path / "s", *more))
+    assert status == 1 and one_line(err) and said in err

@@ -116,3 +116,13 @@ def test_equal_probabilities_at_the_edge_are_unsure_and_settle_on_the_lower_ids(
 def test_a_nucleus_keeps_at_least_the_most_probable_token():
     out = one_choice([0.0, 1.0, 0.5], [9.0, 0.0, 9.0], top_p=1e-9)
     assert out.token_R.item() == 1 and abs(out.behavior_R.item()) < 1e-6
+
+
+def test_the_largest_noise_is_told_apart():
+    """Tokens of one in ten million are drawn at their rate only if the top of the noise is finely graded."""
+    top = np.concatenate(
+        [np.sort(gumbel(np.array([seed], np.uint64), 0, 1 << 20)[0].numpy())[-100:] for seed in range(16)]
+    )
+    top = np.sort(top)[-1000:]
+    assert len(np.unique(top)) > 980  # on a grid of 2^-25 in probability some 200 of them would coincide
+    assert stats.kstest(np.exp(-top.astype(np.float64)) / np.exp(-float(top[0])), "uniform").pvalue > 1e-3

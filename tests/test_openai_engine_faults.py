@@ -14,8 +14,11 @@ from stub_server import FAULTS, Stub, http_date, key_of
 from test_openai_engine import NUCLEUS, QUICK, ask, body_of, engine_for, sample
 
 from datasets_cards.errors import EngineError
+from labelers.engines.openai_api.client import ChatClient
 from labelers.engines.openai_api.concurrency import Window, iterate
+from labelers.engines.openai_api.format import Reported, _alternatives
 from labelers.engines.openai_api.retries import Retries, retry_after
+from labelers.engines.protocol import Sampling
 
 
 def keys(requests):
@@ -289,3 +292,23 @@ def test_a_fault_while_the_engine_is_made_is_overcome_too():
         engine = engine_for(server, retries=Retries(attempts=30, first=0.001, longest=0.002))
         assert engine.reported.temperature == "raw" and engine.reported.top_p == "raw"
     assert QUICK.attempts == 6
+
+
+def test_no_part_of_an_address_that_is_secret_is_repeated():
+    client = ChatClient("https://tok%40en-user:p%40ssw0rd-secret@h/v1?api-version=1&api-key=SECRETKEY12345", 1, QUICK)
+    said = client._said("bad key SECRETKEY12345 for tok@en-user, p@ssw0rd-secret or p%40ssw0rd-secret")
+    assert said == "bad key *** for ***, *** or ***"
+
+
+def test_an_answer_too_deep_to_read_is_a_malformed_one():
+    from labelers.engines.openai_api.client import _message
+
+    deep = b"[" * 200_000
+    assert _message(deep).startswith("[[[")
+
+
+def test_alternatives_of_no_probability_are_passed_over():
+    tops = [{"token": "a", "logprob": None}, {"logprob": -1.0}, {"token": "b", "logprob": -0.5}, "odd"]
+    answer = {"choices": [{"logprobs": {"content": [{"top_logprobs": tops}]}}]}
+    assert _alternatives(answer) == {"b": -0.5}
+    assert not Reported().raw(Sampling()) and not Reported().behavior(Sampling())

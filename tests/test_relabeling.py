@@ -159,23 +159,93 @@ def test_a_changed_artifact_is_not_labeled_again(pool, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+def test_the_seed_of_a_choice_is_recorded_and_carried_on(pool, tmp_path):
+    second = relabel(pool, method="random_pick", out=tmp_path / "b", seed=5)
+    third = relabel(second, method="random_pick", out=tmp_path / "c")
+    fourth = relabel(second, method="random_pick", out=tmp_path / "d", seed=0)
+    assert [a.manifest.seeds for a in (second, third, fourth)] == [
+        {"run": 0, "select": 5},
+        {"run": 0, "select": 5},
+        {"run": 0},
+    ]
+    assert second.manifest.logical_digest == third.manifest.logical_digest != fourth.manifest.logical_digest
+
+
+def test_scores_are_reused_under_their_own_settings_only(rows, tmp_path):
+    from scripted import ScriptedEngine
+
+    engine = ScriptedEngine(lambda asked: "Score: 2")
+    options = {"engine": engine, "store": tmp_path / "s.sqlite", "method": "self_rewarding"}
+    graded = label(rows[:3], out=tmp_path / "a", grading_tokens=7, also_score=["rubric", "votes", "votes"], **options)
+    assert {r.sampling.max_new_tokens for r in engine.asked if r.view == "grade"} == {7}
+    assert graded.manifest.scorer_settings == {"rubric": {"max_new_tokens": 7}, "votes": {}}
+    same = relabel(graded, method="self_rewarding", grading_tokens=7, out=tmp_path / "b", task=WordTask())
+    assert same.manifest.labeler.config["scorer.max_new_tokens"] == 7
+    with pytest.raises(InputError, match="rubric needs the labeling model"):
+        relabel(graded, method="self_rewarding", out=tmp_path / "c")
+
+
+def test_the_reward_model_that_chose_is_named_by_every_descendant(rows, pool, tmp_path):
+    reward, store = make_reward_model(tmp_path / "reward"), tmp_path / "rewards.sqlite"
+    method = {"method": "random_pick", "scorer": "reward", "selector": "argmax"}
+    first = relabel(pool, out=tmp_path / "a", reward_model=reward, store=store, **method)
+    again = relabel(first, out=tmp_path / "b", task=WordTask(), **method)
+    named = first.manifest.labeler.config["scorer.model"]
+    assert named.startswith("reward@") and again.manifest.labeler.config["scorer.model"] == named
+    with SampleStore(store) as kept:
+        assert kept._db.execute("SELECT count(*) FROM numbers").fetchone()[0] > 0
+
+
 # The dry run.
 
 
-def test_a_dry_run_counts_what_the_run_then_draws(engine, rows, tmp_path):
-    for method, task in [("self_confidence", None), ("self_refinement", None), ("self_rewarding", WordTask())]:
-        store = tmp_path / f"{method}.sqlite"
-        options = {"engine": engine, "method": method, "store": store, "max_new_tokens": 6, "task": task}
-        before = plan(rows, **options)
-        with SampleStore(store) as samples:
-            tried = len(samples)
-        assert before.rows == 13 and before.stored == tried > 0 and before.seconds is not None
-        label(rows, out=tmp_path / method, force=True, **options)
-        with SampleStore(store) as samples:
-            failing = before.requests - len(samples)  # the row that is too long, and checks of the scorer
-        after = plan(rows, **options)
-        assert after.stored >= before.stored and after.requests == before.requests
-        assert after.requests - after.stored <= 5 + 1 and failing <= 5 + 1
+@pytest.mark.parametrize(
+    ("method", "scorer", "task"),
+    [
+        ("self_confidence", "votes", None),
+        ("self_refinement", None, None),
+        ("self_rewarding", None, WordTask()),
+        ("universal_self_consistency", None, None),
+        ("multi_view", "judged_agreement", None),
+    ],
+)
+def test_a_dry_run_counts_what_the_run_then_asks(rows, tmp_path, method, scorer, task):
+    from scripted import ScriptedEngine
+
+    def reply(asked):  # every answer another text, every verdict one that can be read
+        for mark, verdict in (
+            ("Score: N", "Score: 3"),
+            ("Most consistent: N", "Most consistent: 1"),
+            ("yes or no", "yes"),
+        ):
+            if mark in asked:
+                return verdict
+        reply.answers += 1
+        return f"said {reply.answers}"
+
+    reply.answers = 0
+    engine = ScriptedEngine(reply)
+    options = {"engine": engine, "method": method, "scorer": scorer, "store": tmp_path / "s.sqlite", "task": task}
+    before = plan(rows, **options)
+    assert not engine.asked and before.stored == 0
+    label(rows, out=tmp_path / "a", force=True, **options)
+    assert len(engine.asked) == before.requests
+    after = plan(rows, **options)
+    assert (after.requests, after.stored) == (before.requests, before.requests)
+
+
+def test_a_dry_run_times_a_model_by_a_trial_that_the_run_reuses(engine, rows, tmp_path):
+    options = {"engine": engine, "method": "self_confidence", "store": tmp_path / "s.sqlite", "max_new_tokens": 6}
+    found = plan(rows, **options)
+    with SampleStore(tmp_path / "s.sqlite") as samples:
+        assert found.stored == len(samples) == 60 and found.seconds is not None
+
+
+def test_a_dry_run_refuses_what_the_run_would(rows):
+    from scripted import ScriptedEngine
+
+    with pytest.raises(InputError, match="needs beam search"):
+        plan(rows, engine=ScriptedEngine(str, {"beam": "none"}), method="diverse_decoding", store=":memory:")
 
 
 def test_a_dry_run_asks_a_server_for_nothing(rows):

@@ -160,3 +160,41 @@ def test_several_processes_write_at_once(tmp_path):
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     with SampleStore(tmp_path / "s") as store:
         assert len(store) == 350 and store.drawn_again() == 100
+
+
+OPENER = """
+import sys
+from labelers.store import SampleStore
+for n in range(40):
+    sys.stdin.readline()
+    SampleStore(f"{sys.argv[1]}/{n}.sqlite").close()
+    print(n, flush=True)
+"""
+
+
+def test_processes_that_open_a_new_store_at_once_all_get_it(tmp_path):
+    command = [sys.executable, "-c", OPENER, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    openers = [subprocess.Popen(command, text=True, **pipes) for _ in range(3)]
+    for n in range(40):
+        for opener in openers:
+            opener.stdin.write("go\n")
+            opener.stdin.flush()
+        for opener in openers:
+            assert opener.stdout.readline().strip() == str(n), opener.stderr.read()
+    assert [opener.wait() for opener in openers] == [0, 0, 0]
+
+
+def test_everybody_goes_by_the_sample_that_was_there_first(tmp_path):
+    from scripted import ScriptedEngine
+
+    from labelers.sampler import Sampler
+
+    with SampleStore(tmp_path / "s") as mine, SampleStore(tmp_path / "s") as theirs:
+        first = Sampler(ScriptedEngine(lambda asked: "theirs"), theirs)
+
+        def reply(asked):  # while this one draws, the other commits
+            first.sample([REQUEST])
+            return "mine"
+
+        assert [c.text for c in Sampler(ScriptedEngine(reply), mine).sample([REQUEST])] == ["theirs"]

@@ -341,3 +341,21 @@ def test_an_engine_is_not_given_options_it_does_not_have(tmp_path):
     for wrong, match in (({"concurrency": 0}, "concurrency of 0"), ({"timeout": 0.0}, "timeout of 0.0 seconds")):
         with pytest.raises(InputError, match=match):
             load_engine("openai", "m", base_url="http://localhost:1/v1", **wrong)
+
+
+def test_an_agreement_filter_goes_by_agreement_only():
+    with pytest.raises(InputError, match="keep_if_agrees goes by a count of agreement, which votes is not"):
+        crossed(make_method("multi_view"), scorer="votes")
+
+
+def test_a_part_that_a_method_has_already_keeps_its_settings():
+    assert crossed(make_method("rejection_sampling"), proposal="samples").proposal.top_p == 1.0
+    assert crossed(make_method("self_sample"), proposal="samples", selector="uniform").proposal.temperature == 1.0
+    assert crossed(make_method("self_rewarding", grading_tokens=7), scorer="rubric").scorer.max_new_tokens == 7
+
+
+def test_refined_answers_can_only_be_ranked_by_an_engine_that_scores():
+    method = crossed(make_method("self_refinement"), scorer="mean_logprob", selector="argmax")
+    engine = ScriptedEngine(str, {"score": "it can't"})
+    with pytest.raises(InputError, match="needs log-probabilities of a given completion"):
+        Tools(engine.sampler()).check(method.needs, method.name)

@@ -451,3 +451,12 @@ def test_the_public_task_files_come_in_whole(reference_data: Path, name: str) ->
     with_system = sum(row.prompt[0]["role"] == "system" for row in rows)
     assert (len(rows), sum(row.original is not None for row in rows), with_system) == REFERENCE_ROWS[name]
     assert dropped == []
+
+
+def test_rows_in_memory_are_checked_and_left_as_they_are() -> None:
+    twins = [Row("", [{"role": "user", "content": "hi"}]) for _ in range(2)]
+    ids = [row.id for row in scan_rows(twins).rows()]
+    assert [row.id for row in twins] == ["", ""] and len(set(ids)) == 2
+    assert [row.id for row in scan_rows(twins[1:]).rows()] == ids[:1]
+    with pytest.raises(InputError, match="the prompt is empty"):
+        scan_rows([Row("a", [])])
