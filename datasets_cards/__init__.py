@@ -17,7 +17,7 @@ from datasets_cards.local_hub import LocalHub, Release
 from datasets_cards.manifest import Engine, Labeler, Manifest, Model, Parent, ScorerCheck, Source, package_versions
 from datasets_cards.records import SELF_SAMPLE, Candidate, Dropped, Label, Message, Row, Score
 from datasets_cards.refs import is_artifact, is_reference, resolve_ref
-from datasets_cards.sources import Scan, read_rows, scan_rows
+from datasets_cards.sources import Scan, scan_rows
 from datasets_cards.verify import Finding, verify
 from datasets_cards.writing import ArtifactWriter, Draft, check_target, write_artifact
 
@@ -59,7 +59,6 @@ __all__ = [
     "is_artifact",
     "is_reference",
     "package_versions",
-    "read_rows",
     "resolve_ref",
     "scan_rows",
     "sha256_hex",

@@ -154,11 +154,3 @@ def _content_id(row: Row, repeats: IdTable) -> str:
         return name
     repeats.swap(name, earlier + 1)
     return f"{name}-{earlier + 1}"
-
-
-def read_rows(
-    data: str | Path | Sequence[Row], *, limit: int | None = None, skip_bad: bool = False
-) -> tuple[list[Row], list[Dropped]]:
-    """Read a small dataset into memory: the good rows, and those that can't be used. See `scan_rows`."""
-    scan = scan_rows(data, limit=limit, skip_bad=skip_bad)
-    return list(scan.rows()), scan.unread

@@ -120,7 +120,7 @@ def test_uncertainty_is_that_of_the_whole_distributions(tmp_path, monkeypatch, b
         expected.append((np.mean(entropies), np.mean(certainties)))
     scores = engine.score(items)
     if budget:  # so little memory that sequences are computed in pieces
-        monkeypatch.setattr("labelers.engines.hf.forward.CPU_BUDGET", budget)
+        monkeypatch.setattr("labelers.engines.models.CPU_BUDGET", budget)
     for size in (None, 1, 5):
         engine.batch_size = size
         found = engine.uncertainty(items)

@@ -11,7 +11,6 @@ import torch
 from random_models import TEMPLATE, make_adapter, make_model, make_tokenizer, word
 from safetensors.torch import load_file, save_file
 
-import labelers.engines.reward_model as reward_model
 from datasets_cards.errors import EchosetError, EngineError, InputError, MissingError
 from labelers.engines.reward_model import RewardModel
 
@@ -115,14 +114,14 @@ def test_a_batch_takes_no_more_memory_than_it_may(tmp_path, monkeypatch):
     )
     expected = model.score(items)
     assert len(shapes) == 1
-    monkeypatch.setattr(reward_model, "CPU_BUDGET", 1 << 17)
+    monkeypatch.setattr("labelers.engines.models.CPU_BUDGET", 1 << 17)
     shapes.clear()
     assert model.score(items) == pytest.approx(expected, abs=1e-5)
     assert len(shapes) > 5 and sum(rows for rows, _ in shapes) == 40
     # Sorted by length: the longest come first, and fewer of them at once.
     assert [length for _, length in shapes] == sorted((length for _, length in shapes), reverse=True)
     assert shapes[0][0] < shapes[-2][0]
-    monkeypatch.setattr(reward_model, "CPU_BUDGET", 1)
+    monkeypatch.setattr("labelers.engines.models.CPU_BUDGET", 1)
     shapes.clear()
     model.score(items)
     assert {rows for rows, _ in shapes} == {1}

@@ -25,7 +25,6 @@ from datasets_cards import (
     MissingError,
     Row,
     file_digest,
-    read_rows,
     scan_rows,
     verify,
     write_artifact,
@@ -37,6 +36,12 @@ from datasets_cards.rows import parse_row
 USER, ASSISTANT = {"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hello."}
 GOOD = {"messages": [USER, ASSISTANT]}
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
+
+
+def read_rows(data, **options):
+    """The good rows, and those that can't be used."""
+    scan = scan_rows(data, **options)
+    return list(scan.rows()), scan.unread
 
 
 def jsonl(path: Path, *records) -> Path:
@@ -271,7 +276,9 @@ rows = datasets.Dataset.from_list(chats)
 rows.info.license = "mit"
 rows.select([3, 1]).save_to_disk({str(tmp_path / "one")!r})
 datasets.DatasetDict(train=rows, test=rows.select([0])).save_to_disk({str(tmp_path / "many")!r})
-from datasets_cards import InputError, MissingError, read_rows, scan_rows
+from datasets_cards import InputError, MissingError, scan_rows
+def read_rows(data):
+    return list(scan_rows(data).rows()), []
 assert [r.id for r in read_rows({str(tmp_path / "one")!r})[0]] == ["3", "1"]
 assert [r.id for r in read_rows({str(tmp_path / "many")!r} + ":test")[0]] == ["0"]
 for source, error, says in (("many", InputError, "train, test"), ("many:dev", MissingError, "no split 'dev'")):

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+CPU_BUDGET = 1 << 30
+"""Bytes that a batch may take on a CPU."""
+
 
 @dataclass(frozen=True)
 class ModelRef:
@@ -227,6 +230,13 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -
     except Exception as error:
         raise InputError(f"the chat template refuses this prompt ({one_line(error)})") from error
     return list(ids)
+
+
+def memory_budget(device: torch.device) -> int:
+    """Bytes that a batch may take: `CPU_BUDGET`, or 40% of what is free on a GPU."""
+    import torch
+
+    return CPU_BUDGET if device.type == "cpu" else int(0.4 * torch.cuda.mem_get_info(device)[0])
 
 
 @contextmanager

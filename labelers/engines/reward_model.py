@@ -16,7 +16,7 @@ from datasets_cards.errors import EngineError, InputError, StorageError
 from datasets_cards.manifest import ScorerCheck
 from datasets_cards.records import Message
 from labelers.engines.digests import one_line
-from labelers.engines.models import ModelRef, load_tokenizer, no_progress_bars, resolve_model
+from labelers.engines.models import ModelRef, load_tokenizer, memory_budget, no_progress_bars, resolve_model
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -25,8 +25,6 @@ RECORD = "reward.json"
 """Beside the weights: the accuracy that the model's maker measured on held-out pairs, as a `ScorerCheck` in JSON."""
 MOST_ROWS = 256
 """Rows of a batch where memory allows more."""
-CPU_BUDGET = 1 << 30
-"""Bytes that a batch may take on a CPU; on a GPU, 40% of what is free."""
 
 
 class RewardModel:
@@ -128,15 +126,11 @@ class RewardModel:
         """How many conversations of a length a batch may have: what was asked for, or what fits the memory."""
         if self.batch_size:
             return self.batch_size
-        import torch
-
         width = getattr(self._text_config, "hidden_size", 1024)
         activations = 8 * width + 3 * (getattr(self._text_config, "intermediate_size", None) or 4 * width)
         # The attention mask is a square a row where the batch is padded.
         numbers = length * (activations + length)
-        device = self._model.device
-        budget = CPU_BUDGET if device.type == "cpu" else int(0.4 * torch.cuda.mem_get_info(device)[0])
-        return max(1, min(MOST_ROWS, budget // (numbers * self._model.dtype.itemsize)))
+        return max(1, min(MOST_ROWS, memory_budget(self._model.device) // (numbers * self._model.dtype.itemsize)))
 
     def _forward(self, batch: list[tuple[int, ...]]) -> list[float]:
         """Scores of conversations padded on the right, where no token of theirs can see the padding."""

@@ -16,14 +16,13 @@ from datasets_cards.errors import EngineError
 from labelers.engines.hf.kv_cache import RoomyCache, RoomyLayer, select_rows, share_prompts
 from labelers.engines.hf.shared_prompts import NAME as SHARED_PROMPTS
 from labelers.engines.hf.shared_weights import fast
+from labelers.engines.models import memory_budget
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 MOST_ROWS = 1024
 """Rows of a batch where memory allows more: beyond, a call costs nothing any more beside its rows."""
-CPU_BUDGET = 1 << 30
-"""Bytes that a batch may take on a CPU; on a GPU, 40% of what is free."""
 
 
 @dataclass
@@ -140,7 +139,7 @@ class Forward:
 
     def budget(self) -> int:
         """Bytes that a batch may take."""
-        return CPU_BUDGET if self.device.type == "cpu" else int(0.4 * torch.cuda.mem_get_info(self.device)[0])
+        return memory_budget(self.device)
 
     def check(self, log_probabilities: torch.Tensor) -> None:
         """Refuse to go on from numbers that are none.
