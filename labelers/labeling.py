@@ -21,7 +21,7 @@ from labelers.pools import draw_pool, score_candidates
 from labelers.progress import Progress
 from labelers.provenance import engine_part, labeler_part, model_part, scorer_settings
 from labelers.sampler import Sampler
-from labelers.scorers import Tools, make_scorer
+from labelers.scorers import Tools
 from labelers.selection import select
 from labelers.store import SampleStore
 from labelers.task import LabelTask
@@ -114,7 +114,7 @@ def label(
         tools = Tools.of(sampler, task, reward_model, embedder)
         tools.check(chosen.needs, chosen.name)
         checks = check_scorer(chosen.scorer, tools, force=force)
-        further = [make_scorer(name) for name in dict.fromkeys(also_score) if name != chosen.scorer_name]
+        further = chosen.scorers_beside(also_score)
         for each in further:
             tools.check(each.needs, each.name)
             checks |= check_scorer(each, tools, force=True)  # nothing is selected by them yet

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datasets_cards.errors import InputError
 from labelers.proposals import PROPOSALS, Proposal, settings
-from labelers.scorers import AGREEMENTS, SCORERS, Scorer
+from labelers.scorers import AGREEMENTS, SCORERS, Scorer, make_scorer
 from labelers.selectors import SELECTORS, Selector
 
 
@@ -85,6 +86,14 @@ class Method:
     def scorer_name(self) -> str | None:
         """The column of its scores, or None where it has no scorer."""
         return self.scorer.name if self.scorer else None
+
+    def scorers_beside(self, names: Sequence[str]) -> list[Scorer]:
+        """Scorers by name at their defaults, each once; the method's own, which has its settings, is not among them.
+
+        Raises:
+            InputError: no such scorer.
+        """
+        return [make_scorer(name) for name in dict.fromkeys(names) if name != self.scorer_name]
 
 
 class Crossed(Method):

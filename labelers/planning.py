@@ -17,7 +17,7 @@ from labelers.method import Method, crossed
 from labelers.methods import choose_method
 from labelers.pools import draw_pool, score_candidates
 from labelers.sampler import Sampler
-from labelers.scorers import Tools, make_scorer
+from labelers.scorers import Tools
 from labelers.store import SampleStore
 from labelers.task import LabelTask
 
@@ -128,17 +128,15 @@ def plan(
     scan = scan_rows(data, limit=limit, skip_bad=skip_bad)
     given = {"batch_size": batch_size, "base_url": base_url, "concurrency": concurrency, "timeout": timeout}
     loaded = load_engine(engine, model, **given) if isinstance(engine, str) else engine
-    grading = [
-        each for each in (chosen.scorer, *map(make_scorer, dict.fromkeys(also_score))) if each and "model" in each.needs
-    ]
+    scorers = (chosen.scorer, *chosen.scorers_beside(also_score))
+    grading = [each for each in scorers if each and "model" in each.needs]
     with SampleStore(store or cache_dir() / "samples.sqlite") as samples:
         if samples.seconds_a_sample(loaded.identity) is None and loaded.commit_every > 1:
             trial = list(islice(scan.rows(), TRIAL_ROWS))
             draw_pool(trial, chosen.proposal, loaded, samples, seed=seed, baseline=baseline)
         planner = Planner(loaded, samples)
         tools = Tools(planner, task, store=samples)
-        engine_needs = frozenset(chosen.needs & ABILITIES.keys())
-        tools.check(engine_needs, chosen.name)
+        tools.check(chosen.needs & ABILITIES.keys(), chosen.name)
         for each in grading:
             if each.fallible and task:
                 held_out_accuracy(each, task.preferences(), tools, task.name)

@@ -177,6 +177,7 @@ def test_scores_are_reused_under_their_own_settings_only(rows, tmp_path):
     engine = ScriptedEngine(lambda asked: "Score: 2")
     options = {"engine": engine, "store": tmp_path / "s.sqlite", "method": "self_rewarding"}
     graded = label(rows[:3], out=tmp_path / "a", grading_tokens=7, also_score=["rubric", "votes", "votes"], **options)
+    assert plan(rows[:3], grading_tokens=7, also_score=["rubric"], **options).requests == len(engine.asked)
     assert {r.sampling.max_new_tokens for r in engine.asked if r.view == "grade"} == {7}
     assert graded.manifest.scorer_settings == {"rubric": {"max_new_tokens": 7}, "votes": {}}
     same = relabel(graded, method="self_rewarding", grading_tokens=7, out=tmp_path / "b", task=WordTask())
