@@ -155,7 +155,11 @@ def _run_method(
         if todo:
             artifact = Artifact.open(path)
             report = measure(
-                artifact, embedder=models.embedder, seed=spec.seed + plan.seed, permutations=spec.permutations
+                artifact,
+                embedder=models.embedder,
+                metrics=("frechet",),
+                seed=spec.seed + plan.seed,
+                permutations=spec.permutations,
             )
             attach(artifact, {REPORT: report.to_json().encode()}, summary=report.summary())
     with log.step(f"train {method}", done=adapter.exists()) as todo:

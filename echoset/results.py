@@ -105,9 +105,10 @@ def _shift(report: ShiftReport) -> dict[str, Any]:
         if (measured := report.leg(leg)) is not None:
             columns |= {name: measured.value, f"{name}_low": measured.low, f"{name}_high": measured.high}
             columns[f"{name}_p"] = measured.p
-    for name, pairs, value in (("drift_mean", report.drift, "mean"), ("frechet", report.frechet, "value")):
-        total = next((pair for pair in pairs if (pair.start, pair.end) == ("P", "S")), None)
-        columns[name] = getattr(total, value) if total is not None else None
+    drift = next((pair for pair in report.drift if (pair.start, pair.end) == ("P", "S")), None)
+    frechet = report.metric("frechet", "P", "S")
+    columns["drift_mean"] = drift.mean if drift is not None else None
+    columns["frechet"] = frechet.value if frechet is not None else None
     return columns
 
 

@@ -13,15 +13,16 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from shift.groups import Groups
 from shift.mmd import Cross, Float, Leg
 
 Z = NormalDist().inv_cdf(0.975)
 
 
-def null_floor(leg: Leg) -> float:
-    """The 95th percentile of U(t, t) when signs are drawn for the centered t_i: what no shift at all still reaches."""
+def null_statistics(leg: Leg) -> Float:
+    """U(t, t) when signs are drawn for the centered t_i: what no shift at all still gives, for each draw."""
     trace = float(leg.diag_N.sum()) - float((leg.row_N + leg.diag_N).sum()) / leg.n
-    return float(np.quantile(leg.signs_B - trace, 0.95)) / (leg.n * (leg.n - 1))
+    return (leg.signs_B - trace) / (leg.n * (leg.n - 1))
 
 
 def squared_norm_interval(leg: Leg, signs_NB: NDArray[np.float32], *, level: float = 0.95) -> tuple[float, float]:
@@ -61,7 +62,80 @@ def squared_norm_interval(leg: Leg, signs_NB: NDArray[np.float32], *, level: flo
     noise = trace / n**2
     variance = (z1 + noise * _tilted_variance(leg)) / (observed + noise)
     along_B = (row_N - total / n) @ signs_NB[keep] / n
-    along_B *= np.sqrt(variance / n) / max(float(along_B.std()), 1e-30)
+    return _invert(observed, variance / n, along_B, noise_B, level)
+
+
+def unpaired_interval(
+    gram_SS: Float, groups: Groups, value: float, *, redraws: int, rng: np.random.Generator, level: float = 0.95
+) -> tuple[float, float]:
+    """The same interval between two samples of distinct prompts, from the Gram matrix of states.
+
+    The difference of means is a sum of centered units, a_i = x_i - mean x over n and y_j - mean y over m, and a state's
+    sum of them serves as one unit: with a thousand states that costs next to nothing.
+
+    Args:
+        gram_SS: sums of kernel values between states, each row with itself included.
+        groups: the states; every prompt has one row, in one of the samples.
+        value: the unbiased squared norm.
+        redraws: sign draws.
+        rng: where they come from.
+        level: of the interval.
+
+    Returns:
+        Lower and upper bound of the squared norm.
+    """
+    first_SB, second_SB = groups.weights(0, rng)
+    rows_S = np.bincount(groups.state_M, minlength=groups.states)
+    # Columns of `units` hold the weights (over sums of states) of each centered unit; the scale makes squares unbiased.
+    units_SS, mean_S = np.eye(groups.states), np.zeros(groups.states)
+    for side_SB, n, sign in ((first_SB, groups.prompts[0], -1.0), (second_SB, groups.prompts[1], 1.0)):
+        in_S = side_SB[:, 0]
+        units_SS -= np.outer(in_S, rows_S * in_S) / n
+        mean_S += sign * in_S / n
+        units_SS[:, in_S > 0] *= sign / np.sqrt(n * (n - 1))
+    gram_UU = units_SS.T @ gram_SS @ units_SS
+    return interval_of_units(gram_UU, units_SS.T @ (gram_SS @ mean_S), value, redraws=redraws, rng=rng, level=level)
+
+
+def interval_of_units(
+    gram_UU: Float, along_U: Float, value: float, *, redraws: int, rng: np.random.Generator, level: float = 0.95
+) -> tuple[float, float]:
+    """The same interval from centered units whose sum is the mean's deviation: rows, or groups of them.
+
+    Args:
+        gram_UU: inner products of the units.
+        along_U: each unit's inner product with the observed mean.
+        value: the unbiased squared norm of the mean.
+        redraws: sign draws.
+        rng: where they come from.
+        level: of the interval.
+    """
+    signs_UB = rng.choice((-1.0, 1.0), (len(along_U), redraws))
+    trace, own_U = float(gram_UU.trace()), gram_UU.diagonal()
+    noise_B = np.einsum("ub,ub->b", signs_UB, gram_UU @ signs_UB) - trace
+    apart_UU = gram_UU - np.diag(own_U)
+    square_UU = apart_UU @ apart_UU
+    noise = float(square_UU.trace())
+    # What a unit contributes to the mean itself is taken out before its projection on the mean is squared.
+    along_U = along_U - own_U
+    observed = max(value, 0.0)
+    projected = max(float((along_U**2).sum()) - noise, 0.0)
+    tilted = max(float((square_UU * apart_UU).sum()), 0.0) / max(noise, 1e-300)
+    variance = (projected + trace * tilted) / max(observed + trace, 1e-300)
+    return _invert(observed, variance, along_U @ signs_UB, noise_B, level)
+
+
+def _invert(observed: float, variance: float, along_B: Float, noise_B: Float, level: float) -> tuple[float, float]:
+    """The squared norms d^2 at which U*(d) = d^2 + 2 d along + noise is not too far from the observed one.
+
+    Args:
+        observed: U+, the larger of the U-form and 0.
+        variance: of the mean along the shift's direction; `along_B` is scaled to it.
+        along_B: draws of the linear term.
+        noise_B: draws of the degenerate term.
+        level: of the interval.
+    """
+    along_B = along_B * (np.sqrt(variance) / max(float(along_B.std()), 1e-30))
 
     def kept(d: float) -> bool:
         return abs(observed - d * d) <= np.quantile(np.abs(2 * d * along_B + noise_B), level)

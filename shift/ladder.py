@@ -7,22 +7,16 @@ O, P and S, `count / K` for U), so any leg `b - a` is a signed weight, and texts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_cards.errors import InputError, IntegrityError
-from datasets_cards.records import SELF_SAMPLE
-
-if TYPE_CHECKING:
-    from datasets_cards import Artifact
+from datasets_cards.errors import InputError
 
 RUNGS = {"O": "original", "P": "self-sample", "U": "uniform pick", "S": "selected"}
-EMPTY = "(empty)"
-"""What an empty completion is embedded as: it is behavior, and most embedders can't take an empty string."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +29,8 @@ class Ladder:
         prompt_M: the prompt of each slot.
         point_M: the point of each slot; distinct within a prompt.
         counts: per rung (O, P, U, S) how often each slot occurs in it; zero throughout where a prompt lacks the rung.
+        rungs: what each rung is called.
+        prompts_ND: the embedded prompts, where they are wanted.
         notes: what a reader should know about how the ladder was built.
     """
 
@@ -43,6 +39,8 @@ class Ladder:
     prompt_M: NDArray[np.int64]
     point_M: NDArray[np.int64]
     counts: dict[str, NDArray[np.int64]]
+    rungs: Mapping[str, str] = field(default_factory=lambda: RUNGS)
+    prompts_ND: NDArray[np.float32] | None = None
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -62,9 +60,13 @@ class Ladder:
         """The rung as weights over slots, summing to 1 in each prompt that has it."""
         return self.counts[rung] / np.maximum(self.size_N(rung), 1)[self.prompt_M]
 
-    def leg_M(self, start: str, end: str, keep_N: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """The signed weights of `end - start` over slots; zero in prompts that are not kept."""
-        return (self.weight_M(end) - self.weight_M(start)) * keep_N[self.prompt_M]
+    def leg_M(self, start: Sequence[str], end: Sequence[str], keep_N: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """The signed weights of `end - start` over slots; zero in prompts that are not kept.
+
+        Either may be several rungs, whose weights add up: from ("S", "U'") to ("S'", "U") is the change of S - U.
+        """
+        ends, starts = (np.sum([self.weight_M(rung) for rung in _rungs(side)], axis=0) for side in (end, start))
+        return (ends - starts) * keep_N[self.prompt_M]
 
     @classmethod
     def from_arrays(
@@ -134,6 +136,9 @@ class Ladder:
         points_ND: NDArray[np.float32],
         entries: Sequence[dict[str, list[int]]],
         notes: Sequence[str] = (),
+        *,
+        rungs: Mapping[str, str] = RUNGS,
+        prompts_ND: NDArray[np.float32] | None = None,
     ) -> Ladder:
         """Build a ladder from point indices: one `{rung: [indices]}` a prompt.
 
@@ -157,9 +162,9 @@ class Ladder:
                 raise InputError(fault, where=f"prompt {who}", remedy="Check the embedder.")
         if empty := next((i for i, e in zip(ids, entries, strict=True) if not any(e.values())), None):
             raise InputError("no rung of the ladder has a point", where=f"prompt {empty}", remedy="Leave it out.")
-        prompt, point, counts = [], [], {rung: [] for rung in RUNGS}
+        prompt, point, counts = [], [], {rung: [] for rung in rungs}
         for i, entry in enumerate(entries):
-            for slot in dict.fromkeys(p for rung in RUNGS for p in entry.get(rung, ())):
+            for slot in dict.fromkeys(p for rung in rungs for p in entry.get(rung, ())):
                 prompt.append(i)
                 point.append(slot)
                 for rung, count in counts.items():
@@ -170,73 +175,11 @@ class Ladder:
             np.array(prompt, np.int64),
             np.array(point, np.int64),
             {rung: np.array(count, np.int64) for rung, count in counts.items()},
+            rungs,
+            prompts_ND,
             tuple(notes),
         )
 
-    @classmethod
-    def from_artifact(cls, artifact: Artifact, embed: Callable[[list[str]], NDArray[np.float32]]) -> Ladder:
-        """Build the ladder of a labeled artifact; each distinct text is embedded once.
 
-        Rows that were dropped stay, without S, where their pool is stored: the filter leg needs them. Prompts are
-        sorted by id, so that a file's row order changes nothing.
-
-        Args:
-            artifact: an opened artifact.
-            embed: maps distinct, non-empty texts to points [n, d].
-
-        Raises:
-            IntegrityError: a label whose candidate is not in the stored pool.
-            InputError: labels that a dose mixes with self-samples.
-        """
-        texts: dict[str, int] = {}
-        blank = 0
-
-        def slot(text: str) -> int:
-            nonlocal blank
-            blank += not text.strip()
-            return texts.setdefault(text if text.strip() else EMPTY, len(texts))
-
-        rungs: dict[str, dict[str, list[int]]] = {}
-        pools: dict[str, dict[int, int]] = {}
-        failed = 0
-        columns = ["id", "index", "role", "text", "finish_reason"]
-        for id_, index, role, text, finish in artifact.candidates().select(columns).sort("id", "index").iter_rows():
-            if role not in ("candidate", "baseline"):
-                continue  # views and drafts are how a candidate came about, not what could have been chosen
-            if finish == "error":
-                failed += 1
-                continue
-            entry = rungs.setdefault(id_, {})
-            pool = pools.setdefault(id_, {})
-            if role == "baseline":
-                entry["P"] = [slot(text)]
-            elif index in pool:
-                raise IntegrityError(f"two candidates have the index {index}", where=f"row {id_}")
-            else:
-                pool[index] = slot(text)
-        for id_, pool in pools.items():
-            rungs[id_]["U"] = list(pool.values())
-        for id_, messages in artifact.original().select("id", "completion").iter_rows():
-            if messages and id_ in rungs:
-                rungs[id_]["O"] = [slot("\n".join(m["content"] for m in messages))]
-        for id_, index in artifact.labels().select("id", "candidate").iter_rows():
-            if index == SELF_SAMPLE:
-                raise InputError(
-                    "its labels are mixed with self-samples, which were never in the pool: it has no selection leg",
-                    where=artifact.path.name,
-                    remedy="Measure the same labels without a dose (echoset relabel)",
-                )
-            if index not in pools.get(id_, {}):
-                raise IntegrityError(
-                    f"the label is candidate {index}, which the stored pool lacks",
-                    where=f"row {id_}",
-                    remedy="Run `echoset verify` on the artifact, or label again.",
-                )
-            rungs[id_]["S"] = [pools[id_][index]]
-        notes = []
-        if blank:
-            notes.append(f"{blank} completions are empty; they are embedded as the text {EMPTY!r}.")
-        if failed:
-            notes.append(f"{failed} candidates could not be generated and are left out of their pools.")
-        ids = sorted(rungs)
-        return cls.from_entries(ids, embed(list(texts)), [rungs[i] for i in ids], notes)
+def _rungs(side: Sequence[str]) -> Sequence[str]:
+    return (side,) if isinstance(side, str) else side

@@ -1,193 +1,354 @@
-"""`measure`: an artifact or a ladder in, a shift report out."""
+"""`measure` and `compare`: labels or points in, a shift report out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datasets_cards.errors import InputError
+from shift.diversity import measure_diversity
 from shift.drift import LEVELS, drift
-from shift.frechet import WIDEST, frechet
-from shift.interval import decompose, null_floor, squared_norm_interval
-from shift.kernel import Kernel
-from shift.ladder import RUNGS, Ladder
-from shift.mmd import Leg, Pass, measure_legs
+from shift.estimates import Interval
+from shift.interval import Z
+from shift.kernels import Gaussian
+from shift.ladder import Ladder
+from shift.legs import ANOTHER_AUTHOR, BETWEEN, LADDER, PAIR, ZERO_SELECTION, LegKind, report_legs, report_unpaired
+from shift.metrics import METRICS
+from shift.metrics.running import measure_metrics
+from shift.moved import MovedRow, moved_rows
+from shift.pools import StoredPools, ceilings, eta_of, k_curves, likelihood_shift
+from shift.pools import against as against_ceilings
+from shift.reading import BETWEEN_RUNGS, Texts, read_between, read_texts
 from shift.report import (
-    LEGS,
-    Decomposition,
+    DiversityReport,
     DriftReport,
     EmbedderReport,
-    FilterReport,
-    FrechetReport,
-    Interval,
     LegReport,
-    Rung,
+    MetricReport,
+    PoolsReport,
     ShiftReport,
 )
+from shift.samples import Samples
 
 if TYPE_CHECKING:
     from datasets_cards import Artifact
+    from shift.pictures import Picture
 
-TESTS = {"P->U": "labeling", "U->S": "selection", "P->S": "total"}
-PARTS: tuple[str, ...] = ("P->U", "U->S", "P->S")
-ANOTHER_AUTHOR = "another author wrote the original, so its null is false beforehand"
-ZERO_SELECTION = "zero by construction, every pool has a single candidate"
+CONDITIONAL = "conditional_mmd"
+OPTIONAL = "knn_kl"
+SAMPLES = {"A": "rows of the first sample", "B": "rows of the second sample"}
 
 
-def measure(
-    source: Artifact | Ladder | str | Path,
-    *,
-    embedder: str | Path | None = None,
-    seed: int = 0,
-    permutations: int = 999,
-    progress: bool = False,
-) -> ShiftReport:
+@dataclass(frozen=True)
+class Examination:
+    """A report and what it was made of: enough to draw it and to show its rows.
+
+    Attributes:
+        report: the figures.
+        ladder: the points; None where two samples share no prompts.
+        texts: what the points say; None where points were given.
+    """
+
+    report: ShiftReport
+    ladder: Ladder | None
+    texts: Texts | None
+
+    def moved(self, top: int = 10) -> list[MovedRow]:
+        """The rows that moved most between the rungs of the main leg; none where points were given."""
+        if self.ladder is None or self.texts is None or top < 1:
+            return []
+        return moved_rows(self.ladder, self.texts, *self.report.main_leg, top=top)
+
+    def pictures(self) -> list[Picture]:
+        """Every picture that there are figures for."""
+        from shift.pictures import draw
+
+        return draw(self.report, self.ladder)
+
+    def page(self, *, top: int = 10) -> str:
+        """Figures, pictures and rows as one HTML page that needs nothing else."""
+        from shift.pictures import page
+
+        start, end = self.report.main_leg
+        names = (self.report.rungs[start], self.report.rungs[end])
+        return page(self.report, self.pictures(), self.moved(top), names=names)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure.
+
+    Attributes:
+        embedder: a SentenceTransformer by id or directory; texts need one.
+        metrics: names of metrics (`shift.METRICS`); None for all that the points allow but `knn_kl`.
+        permutations: B of every test and interval; at least 99.
+        seed: of whatever is drawn.
+        progress: show bars on stderr.
+    """
+
+    embedder: str | Path | None = None
+    metrics: Sequence[str] | None = None
+    permutations: int = 999
+    seed: int = 0
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        """Check them.
+
+        Raises:
+            InputError: too few permutations, or a metric that isn't there.
+        """
+        if self.permutations < 99:
+            raise InputError(
+                f"{self.permutations} permutations", remedy="Take at least 99: the smallest p is 1 / (B + 1)."
+            )
+        if unknown := [name for name in self.metrics or () if name not in METRICS]:
+            raise InputError(f"no metric is called {unknown[0]!r}", remedy=f"There are {', '.join(METRICS)}.")
+
+    def names(self, prompts_ND: NDArray[np.float32] | None) -> list[str]:
+        """The metrics beside MMD^2, which every leg has."""
+        named = [name for name in METRICS if name != OPTIONAL and (name != CONDITIONAL or prompts_ND is not None)]
+        return [name for name in (named if self.metrics is None else self.metrics) if name != "mmd"]
+
+
+def measure(source: Artifact | Ladder | str | Path, **settings: Any) -> ShiftReport:
     """Measure how far labels have moved, leg by leg of the ladder O -> P -> U -> S.
 
     Args:
         source: an artifact, its reference (`DIR` or `STORE/name@v1.0.0`), or a ladder of points.
-        embedder: a SentenceTransformer by id or directory; needed unless `source` is a ladder.
-        seed: of the permutations.
-        permutations: B of every test and interval; at least 99.
-        progress: show a bar on stderr while texts are embedded.
+        settings: those of `Settings`: embedder, metrics, permutations, seed, progress.
 
     Raises:
-        InputError: too few permutations, no embedder, or nothing on the ladder to compare.
+        InputError: settings that can't be used, no embedder, or nothing on the ladder to compare.
         MissingError: there is no such artifact or embedder.
     """
-    if permutations < 99:
-        raise InputError(f"{permutations} permutations", remedy="Take at least 99: the smallest p is 1 / (B + 1).")
-    dropped = None
+    return examine(source, **settings).report
+
+
+def compare(first: Any, second: Any, **settings: Any) -> ShiftReport:
+    """Measure how far one set of answers is from another.
+
+    Args:
+        first: before: an artifact or its reference, or points [n, d].
+        second: after: the same kind of thing. Artifacts pair by row id.
+        settings: those of `Settings`; for points also `first_ids`, `second_ids` or `paired`, as in
+            `Samples.from_arrays`.
+
+    Raises:
+        InputError: settings or points that can't be used, or artifacts without a row in common.
+        MissingError: there is no such artifact or embedder.
+    """
+    if not isinstance(first, np.ndarray):
+        return examine(first, against=second, **settings).report
+    pairing = {key: settings.pop(key) for key in ("first_ids", "second_ids", "paired") if key in settings}
+    return _of_samples(Samples.from_arrays(first, second, **pairing), Settings(**settings))
+
+
+def examine(
+    source: Artifact | Ladder | str | Path, *, against: Artifact | str | Path | None = None, **settings: Any
+) -> Examination:
+    """As `measure` (or `compare`, with `against`: from `source` to it), with the points and texts beside the report."""
+    chosen = Settings(**settings)
     if isinstance(source, Ladder):
-        ladder, described = source, EmbedderReport(name="given points", digest=None, scope=None, width=_width(source))
-    else:
-        from datasets_cards import Artifact, resolve_ref
-        from shift.embedding import Embedder
+        described = EmbedderReport(name="given points", digest=None, scope=None, width=_width(source))
+        return Examination(_of_ladder(source, LADDER, described, chosen), source, None)
+    opened = _opened(source)
+    texts = read_texts(opened) if against is None else read_between(opened, _opened(against))
+    if chosen.embedder is None:
+        raise InputError("texts need an embedder", remedy="Name a SentenceTransformer, by id or directory.")
+    from shift.embedding import Embedder
 
-        artifact = Artifact.open(resolve_ref(source)) if isinstance(source, str | Path) else source
-        if embedder is None:
-            raise InputError("texts need an embedder", remedy="Name a SentenceTransformer, by id or directory.")
-        model = Embedder(embedder)
-        ladder = Ladder.from_artifact(artifact, lambda texts: model.encode(texts, progress=progress))
-        described = EmbedderReport(name=model.name, digest=model.digest, scope=model.scope, width=_width(ladder))
-        dropped = artifact.dropped().height
-    return _report(ladder, described, dropped=dropped, seed=seed, permutations=permutations)
+    model = Embedder(chosen.embedder)
+    ladder = texts.ladder(
+        lambda some: model.encode(some, progress=chosen.progress),
+        titles=None if against is None else BETWEEN_RUNGS,
+        prompts=chosen.metrics is None or CONDITIONAL in chosen.metrics,
+    )
+    described = EmbedderReport(name=model.name, digest=model.digest, scope=model.scope, width=_width(ladder))
+    report = _of_ladder(ladder, LADDER if against is None else BETWEEN, described, chosen)
+    notes = list(report.notes)
+    more: dict[str, Any] = {"diversity": _diversity(ladder, texts, chosen.seed)}
+    if model.truncated:
+        notes.append(
+            f"{model.truncated} texts are longer than the embedder's {model.max_tokens} tokens; "
+            "it saw only their beginnings."
+        )
+    if against is None:
+        stored = StoredPools.read(opened)
+        more |= {"dropped": opened.dropped().height, "pools": _pools(stored, report)}
+        if stored.kind not in ("samples", "decode") and ladder.size_N("U").max() > 1:
+            notes.append(
+                "The test of P->U takes a pool's candidates as interchangeable given the prompt. These pools are not "
+                "known to be independent samples: it also rejects where candidates differ among each other."
+            )
+    more["notes"] = notes
+    return Examination(report.model_copy(update=more), ladder, texts)
 
 
-def _report(
-    ladder: Ladder, embedder: EmbedderReport, *, dropped: int | None, seed: int, permutations: int
-) -> ShiftReport:
+def _diversity(ladder: Ladder, texts: Texts | None, seed: int) -> list[DiversityReport]:
+    rungs = [rung for rung, counts_M in ladder.counts.items() if counts_M.any()]
+    if not ladder.has_N(*rungs).any():
+        return []
+    found = measure_diversity(ladder, texts=None if texts is None else list(texts.points), seed=seed)
+    return [
+        DiversityReport(
+            rung=d.rung,
+            n=d.n,
+            vendi=d.vendi,
+            distinct=None if d.distinct is None else {str(n): share for n, share in d.distinct.items()},
+            pool_vendi=d.pool_vendi,
+            answers=d.answers,
+            within=None
+            if d.within is None or d.within.low is None or d.within.high is None
+            else Interval(value=d.within.mean, low=d.within.low, high=d.within.high),
+        )
+        for d in found
+    ]
+
+
+def _pools(stored: StoredPools, report: ShiftReport) -> PoolsReport:
+    found = ceilings(stored)
+    selection = report.leg("U->S")
+    measured = {}
+    if selection is not None and selection.low is not None and selection.high is not None:
+        measured["mmd_squared"] = (selection.value, (selection.high - selection.low) / (2 * Z))
+    return PoolsReport(
+        likelihood=likelihood_shift(stored),
+        ceilings=found,
+        checks=against_ceilings(found, measured),
+        k_curves=k_curves(stored),
+        eta=eta_of(stored),
+    )
+
+
+def _of_ladder(ladder: Ladder, kinds: tuple[LegKind, ...], embedder: EmbedderReport, settings: Settings) -> ShiftReport:
+    kernel = Gaussian.fit(ladder.points_ND, seed=settings.seed)
     notes = list(ladder.notes)
-    kernel = Kernel.fit(ladder.points_ND, seed=seed)
     if kernel.degenerate:
         notes.append("All points coincide: every shift is exactly zero.")
-    pairs: list[tuple[Rung, Rung]] = [(a, b) for a, b in LEGS if ladder.has_N(a, b).sum() >= 2]
-    if not pairs:
+    kinds = tuple(kind for kind in kinds if ladder.has_N(*kind.start, *kind.end).sum() >= 2)
+    if not kinds:
         raise InputError("no two rungs share two prompts", remedy="Draw a baseline, or keep the original answers.")
-    for rung, title in RUNGS.items():
+    for rung, title in ladder.rungs.items():
         if lacking := int((~ladder.has_N(rung)).sum()):
             notes.append(
                 f"{lacking} of {ladder.n} prompts have no {title} ({rung}); legs from or to it leave them out."
             )
-    single = bool((ladder.size_N("U") <= 1).all())
-    has_U, kept_N = ladder.has_N("U"), ladder.has_N("U", "S")
-    filtered = kept_N.sum() >= 2 and (has_U & ~kept_N).sum() >= 2
-    legs = {f"{a}->{b}": (a, b, ladder.has_N(a, b)) for a, b in pairs}
-    both_N = ladder.has_N("P", "U", "S")
-    split_up = both_N.sum() >= 2
-    parts = {part: part for part in PARTS}
-    for name, (a, b) in zip(PARTS, (("P", "U"), ("U", "S"), ("P", "S")), strict=True):
-        if split_up and (legs[name][2] != both_N).any():  # the three parts need the same prompts
-            parts[name] = f"{name} kept"
-            legs[parts[name]] = (a, b, both_N)
-    tests = tuple(test for leg, test in TESTS.items() if leg in legs and not (single and test == "selection"))
-    found = measure_legs(
+    legs = report_legs(
         ladder,
         kernel,
-        legs,
-        redraws=tests,
-        cross=(parts["P->U"], parts["U->S"]) if split_up else None,
-        split=bool(filtered),
-        permutations=permutations,
-        seed=seed,
+        kinds,
+        permutations=settings.permutations,
+        seed=settings.seed,
+        progress=settings.progress,
     )
-    if single:
-        notes.append(f"Selection is {ZERO_SELECTION}.")
-    if filtered and split_up:
-        notes.append(
-            "Rows were dropped after their pools were drawn: P->U is over all rows, "
-            "the decomposition over the kept ones."
-        )
-    if ladder.points_ND.shape[1] > WIDEST:
-        notes.append(f"Points are wider than {WIDEST}: the Frechet distance compares means only.")
+    metrics, drifts = [], []
+    for kind, leg in zip(kinds, legs.legs, strict=True):
+        if len(kind.start) > 1:
+            continue  # a change of a difference is not two samples
+        start, end = "".join(kind.start), "".join(kind.end)
+        drifts.append(_drift(ladder, start, end))
+        if leg.p_reason != ZERO_SELECTION:
+            metrics += measure_metrics(
+                Samples.from_ladder(ladder, start, end),
+                start,
+                end,
+                settings.names(ladder.prompts_ND),
+                beside=[_mmd(leg)],
+                untested=ANOTHER_AUTHOR if kind.test is None else None,
+                permutations=settings.permutations,
+                seed=settings.seed,
+                progress=settings.progress,
+            )
     return ShiftReport(
+        kind="ladder" if "S" in ladder.rungs else "between",
+        rungs=dict(ladder.rungs),
         n=ladder.n,
-        dropped=int((~ladder.has_N("S")).sum()) if dropped is None else dropped,
+        dropped=int((~ladder.has_N(kinds[-1].end[0])).sum()),
         embedder=embedder,
-        seed=seed,
-        permutations=permutations,
+        seed=settings.seed,
+        permutations=settings.permutations,
         bandwidths=kernel.bandwidths,
-        legs=[_leg(f"{a}->{b}", a, b, found, single) for a, b in pairs],
-        decomposition=_decomposition(found, parts) if split_up else None,
-        drift=[_drift(ladder, a, b) for a, b in pairs],
-        frechet=[_frechet(ladder, a, b, seed) for a, b in pairs],
-        filter=_filter(found),
+        legs=legs.legs,
+        decomposition=legs.decomposition,
+        drift=drifts,
+        metrics=metrics,
+        filter=legs.filter,
+        diversity=_diversity(ladder, None, settings.seed),
+        pools=None,
+        notes=notes + legs.notes,
+    )
+
+
+def _of_samples(samples: Samples, settings: Settings) -> ShiftReport:
+    described = EmbedderReport(name="given points", digest=None, scope=None, width=samples.points_MD.shape[1])
+    if samples.paired == samples.n:
+        return _of_ladder(samples.ladder(SAMPLES), (PAIR,), described, settings)
+    kernel = Gaussian.fit(samples.points_MD, seed=settings.seed)
+    leg = report_unpaired(samples, kernel, permutations=settings.permutations, seed=settings.seed)
+    metrics = measure_metrics(
+        samples,
+        "A",
+        "B",
+        settings.names(samples.prompts_ND),
+        beside=[_mmd(leg)],
+        permutations=settings.permutations,
+        seed=settings.seed,
+        progress=settings.progress,
+    )
+    notes = []
+    if samples.paired:
+        notes.append(
+            f"{samples.paired} of {samples.n} prompts are in both samples and are compared with themselves; "
+            "the others are compared with each other."
+        )
+    if kernel.degenerate:
+        notes.append("All points coincide: every shift is exactly zero.")
+    return ShiftReport(
+        kind="samples",
+        rungs=SAMPLES,
+        n=samples.n,
+        dropped=0,
+        embedder=described,
+        seed=settings.seed,
+        permutations=settings.permutations,
+        bandwidths=kernel.bandwidths,
+        legs=[leg],
+        decomposition=None,
+        drift=[],
+        metrics=metrics,
+        filter=None,
+        diversity=[],
+        pools=None,
         notes=notes,
     )
 
 
-def _leg(name: str, start: Rung, end: Rung, found: Pass, single: bool) -> LegReport:
-    leg = found.legs[name]
-    p, reason, floor = None, ANOTHER_AUTHOR, null_floor(leg)
-    if name == "U->S" and single:
-        reason = ZERO_SELECTION
-    elif name in TESTS:
-        test = found.redraws[TESTS[name]]
-        p, reason, floor = test.p, None, test.floor
-    low, high = squared_norm_interval(leg, found.signs_NB)
-    return LegReport(
-        name=name,
-        start=start,
-        end=end,
-        n=leg.n,
+def _mmd(leg: LegReport) -> MetricReport:
+    """A leg's squared shift as a metric among the others."""
+    described = METRICS["mmd"]
+    return MetricReport(
+        metric=described.name,
+        title=described.title,
+        meaning=described.meaning,
+        start=leg.start,
+        end=leg.end,
         value=leg.value,
-        low=low,
-        high=high,
-        p=p,
-        p_reason=reason,
-        null_floor=floor,
+        parts={},
+        null=leg.null,
+        grows=True,
+        p=leg.p,
+        p_holm=None,
+        reason=leg.p_reason,
     )
 
 
-def _decomposition(found: Pass, names: dict[str, str]) -> Decomposition:
-    assert found.cross is not None
-    labeling, selection, total = (found.legs[names[part]] for part in PARTS)
-    parts = decompose(labeling, selection, found.cross)
-    low, high = parts.cross_interval()
-    whole = _interval(total, found)
-    shares = [parts.share(part) for part in (0, 1)] if whole.low > 0 else [None, None]
-    first, second = (None if s is None else Interval(value=s[0], low=s[1], high=s[2]) for s in shares)
-    undefined = first is None or second is None
-    return Decomposition(
-        n=total.n,
-        labeling=_interval(labeling, found),
-        selection=_interval(selection, found),
-        cross=Interval(value=float(parts.estimate[2]), low=low, high=high),
-        total=whole,
-        labeling_share=None if undefined else first,
-        selection_share=None if undefined else second,
-        share_reason="the total shift is not clear of zero" if undefined else None,
-    )
-
-
-def _interval(leg: Leg, found: Pass) -> Interval:
-    low, high = squared_norm_interval(leg, found.signs_NB)
-    return Interval(value=leg.value, low=low, high=high)
-
-
-def _drift(ladder: Ladder, start: Rung, end: Rung) -> DriftReport:
+def _drift(ladder: Ladder, start: str, end: str) -> DriftReport:
     found = drift(ladder, start, end)
     mean, low, high = found.interval()
     quantiles = np.quantile(found.drift_N, LEVELS)
@@ -204,29 +365,10 @@ def _drift(ladder: Ladder, start: Rung, end: Rung) -> DriftReport:
     )
 
 
-def _frechet(ladder: Ladder, start: Rung, end: Rung, seed: int) -> FrechetReport:
-    found = frechet(ladder, start, end, seed=seed)
-    return FrechetReport(
-        start=start,
-        end=end,
-        n=int(ladder.has_N(start, end).sum()),
-        value=found.value,
-        mean_part=found.mean_part,
-        covariance_part=found.covariance_part,
-        null_floor=found.floor,
-    )
+def _opened(source: Artifact | str | Path) -> Artifact:
+    from datasets_cards import Artifact, resolve_ref
 
-
-def _filter(found: Pass) -> FilterReport | None:
-    if found.split is None:
-        return None
-    return FilterReport(
-        kept=found.split.kept,
-        rows=found.split.rows,
-        value=found.split.value,
-        null_floor=found.split.floor,
-        p=found.split.p,
-    )
+    return Artifact.open(resolve_ref(source)) if isinstance(source, str | Path) else source
 
 
 def _width(ladder: Ladder) -> int:

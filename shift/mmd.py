@@ -13,14 +13,15 @@ O(block^2 + n (B + legs)). Products are float32, sums across blocks float64.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shift.kernel import Kernel
+from shift.kernels import Gaussian
 from shift.ladder import Ladder
+from shift.progress import bar
 from shift.relabeling import Redraw, Split, accept_labels
 
 Float = NDArray[np.float64]
@@ -61,6 +62,17 @@ class Leg:
         """The paired U-form U(t, t)."""
         return float(self.row_N.sum()) / (self.n * (self.n - 1))
 
+    def swapped_B(self, signs_NB: NDArray[np.float32]) -> Float:
+        """The U-form as observed (first), then with each prompt's rungs swapped where its sign is negative.
+
+        The pass keeps sign sums of the centered Gram matrix; those of the plain one follow from the row sums.
+        """
+        signs_NB = signs_NB[self.keep_N]
+        row_N = (self.row_N + self.diag_N)[self.keep_N]
+        total, mean_B = float(row_N.sum()), signs_NB.mean(axis=0, dtype=np.float64)
+        plain_B = self.signs_B + 2 * mean_B * (row_N @ signs_NB - mean_B * total) + mean_B**2 * total
+        return np.append(self.value, (plain_B - self.diag_N.sum()) / (self.n * (self.n - 1)))
+
     @property
     def zero(self) -> bool:
         """True where both rungs hold the same points in every prompt."""
@@ -93,8 +105,8 @@ class Pass:
 
 def measure_legs(
     ladder: Ladder,
-    kernel: Kernel,
-    legs: dict[str, tuple[str, str, NDArray[np.bool_]]],
+    kernel: Gaussian,
+    legs: Mapping[str, tuple[Sequence[str], Sequence[str], NDArray[np.bool_]]],
     *,
     redraws: tuple[str, ...] = (),
     cross: tuple[str, str] | None = None,
@@ -102,13 +114,14 @@ def measure_legs(
     permutations: int = 999,
     seed: int = 0,
     block: int = 1024,
+    progress: bool = False,
 ) -> Pass:
     """Measure legs in one pass.
 
     Args:
         ladder: the points.
         kernel: fitted on the ladder's points.
-        legs: name -> (from rung, to rung, prompts it is measured on; at least two).
+        legs: name -> (from rung or rungs, to rung or rungs, prompts it is measured on; at least two).
         redraws: which of the tests "labeling" (P among P and the pool), "selection" (S among the pool) and "total"
             (P and S swapped) to draw.
         cross: the names of two legs on the same prompts whose U(l, s) is wanted.
@@ -116,6 +129,7 @@ def measure_legs(
         permutations: B.
         seed: of the signs and redraws.
         block: about how many slots a block holds.
+        progress: show a bar on stderr.
     """
     rng = np.random.default_rng(seed)
     n, B = ladder.n, permutations
@@ -130,14 +144,14 @@ def measure_legs(
     tests = {name: Redraw.draw(ladder, name, B, rng) for name in redraws}
     both = None if cross is None else Cross(np.zeros(n), np.zeros((3, 3)))
 
-    has_U = ladder.has_N("U")
+    has_U = ladder.has_N("U") if split else np.zeros(n, bool)
     accepted_NB = accept_labels(ladder, B, rng) if split else None
     accepted_B, pool_N, level = np.zeros(B + 1), np.zeros(n), None
-    weights_ML = np.column_stack([leg.weight_M for leg in found.values()] + [ladder.weight_M("U")] * split)
+    weights_ML = np.column_stack([leg.weight_M for leg in found.values()] + ([ladder.weight_M("U")] if split else []))
     names = list(found)
 
     blocks = list(_blocks(ladder, block))
-    for first, rows in enumerate(blocks):
+    for first, rows in enumerate(bar(blocks, f"compare {len(ladder.point_M)} answers", show=progress)):
         W_rows = rows.spread(weights_ML)
         V_rows = {name: test.weights(rows.slots) for name, test in tests.items()}
         for cols in blocks[first:]:

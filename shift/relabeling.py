@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shift.inference import Null, p_value
 from shift.ladder import Ladder
 
 Float = NDArray[np.float64]
@@ -82,11 +83,6 @@ class Redraw:
         """The permutation p-value."""
         return p_value(self.quad_B)
 
-    @property
-    def floor(self) -> float:
-        """The 95th percentile of the null: the size that no shift at all still reaches one time in twenty."""
-        return float(np.quantile(self.quad_B[1:], 0.95))
-
 
 @dataclass
 class Split:
@@ -96,14 +92,14 @@ class Split:
         kept: rows with a label.
         rows: rows with a pool.
         value: |mean over kept - mean over all|^2, unbiased.
-        floor: its 95th percentile when accept labels are permuted given their count.
+        null: its range when accept labels are permuted given their count.
         p: of that permutation.
     """
 
     kept: int
     rows: int
     value: float
-    floor: float
+    null: Null
     p: float
 
     @classmethod
@@ -121,7 +117,7 @@ class Split:
         between_B, neither_B = mixed_B - quad_B, total - 2 * mixed_B + quad_B
         mmd_B = quad_B / (kept * (kept - 1)) + neither_B / (gone * (gone - 1)) - 2 * between_B / (kept * gone)
         value_B = mmd_B * (gone / rows) ** 2
-        return cls(kept, rows, float(value_B[0]), float(np.quantile(value_B[1:], 0.95)), p_value(value_B))
+        return cls(kept, rows, float(value_B[0]), Null.of(value_B[1:]), p_value(value_B))
 
 
 def accept_labels(ladder: Ladder, permutations: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -131,11 +127,3 @@ def accept_labels(ladder: Ladder, permutations: int, rng: np.random.Generator) -
     labels[:, 0] = kept_N
     labels[has_U, 1:] = rng.permuted(np.repeat(kept_N[has_U][:, None], permutations, axis=1), axis=0)
     return labels
-
-
-def p_value(statistic_B: Float) -> float:
-    """(1 + #{T* >= T}) / (B + 1), T first: never 0, and 1 where nothing differs (Phipson and Smyth 2010)."""
-    null_B = statistic_B[1:]
-    # Draws that tie with the observation up to rounding count as ties, whichever way they were rounded.
-    tolerance = 1e-4 * float(null_B.std())
-    return (1 + int((null_B >= statistic_B[0] - tolerance).sum())) / (len(null_B) + 1)

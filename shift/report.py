@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 
 from datasets_cards.errors import InputError
+from shift.estimates import Interval, Part
+from shift.inference import Null
+from shift.pools import Ceilings, Eta, KCurves, LikelihoodShift
+from shift.pools.ceilings import CeilingCheck
+from shift.words import legs_table, summary
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-SCHEMA_VERSION = 1
-Rung = Literal["O", "P", "U", "S"]
-LEGS: tuple[tuple[Rung, Rung], ...] = (("O", "P"), ("P", "U"), ("U", "S"), ("P", "S"), ("O", "S"))
-MEANING = {
-    "O->P": "original to self-sample",
-    "P->U": "labeling: self-sample to a uniform pick of the pool",
-    "U->S": "selection: uniform pick to the label",
-    "P->S": "total: self-sample to the label",
-    "O->S": "original to the label",
-}
+SCHEMA_VERSION = 2
 
 
 # JSON says "from" and "to"; Python can't.
@@ -28,39 +24,76 @@ FROM: Any = Field(validation_alias=AliasChoices("from", "start"), serialization_
 TO: Any = Field(validation_alias=AliasChoices("to", "end"), serialization_alias="to")
 
 
-class Part(BaseModel):
-    """Frozen, and strict about its fields: a report that is read is one that was written."""
+class NullRange(Part):
+    """Where a value lies when nothing has shifted: 5th percentile, mean and 95th percentile over redrawn labels."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Interval(Part):
-    """An estimate and its 95% interval."""
-
-    value: float
     low: float
+    mean: float
     high: float
+    redraws: int
+
+    @classmethod
+    def of(cls, null: Null) -> NullRange:
+        """As reported."""
+        return cls(low=null.low, mean=null.mean, high=null.high, redraws=null.redraws)
 
 
 class LegReport(Part):
-    """One leg: its squared shift (paired MMD^2, unbiased, so slightly negative where there is none).
+    """One leg: its squared shift (MMD^2, unbiased, so slightly negative where there is none).
 
     Attributes:
-        n: prompts that have both rungs.
-        p: of the permutation test within prompts; None with the reason in `p_reason`.
-        null_floor: the size that no shift at all reaches one time in twenty.
+        name: such as `P->U`.
+        meaning: in words.
+        n: prompts in the first sample; with paired rows the prompts that have both.
+        paired: prompts in both samples.
+        low, high: a 95% interval; None where the prompts are not paired.
+        p: of the permutation test; None with the reason in `p_reason`.
+        null: the sizes that no shift at all gives.
     """
 
     name: str
-    start: Rung = FROM
-    end: Rung = TO
+    meaning: str
+    start: str = FROM
+    end: str = TO
     n: int
+    paired: int
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p: float | None
     p_reason: str | None
-    null_floor: float
+    null: NullRange | None
+
+    @property
+    def null_floor(self) -> float | None:
+        """The size that no shift at all reaches one time in twenty."""
+        return None if self.null is None else self.null.high
+
+
+class MetricReport(Part):
+    """One metric on one leg, beside its null.
+
+    Attributes:
+        metric: its name in the registry; `title` as printed; `meaning` in a sentence.
+        value: None with the reason in `reason` where it is undefined.
+        parts: further figures by name; None where one is undefined.
+        null: None where labels can't be redrawn.
+        grows: whether a shift makes the value larger (False: smaller).
+        p, p_holm: of the redraws, alone and corrected for the leg's other tested metrics (Holm); None with `reason`.
+    """
+
+    metric: str
+    title: str
+    meaning: str
+    start: str = FROM
+    end: str = TO
+    value: float | None
+    parts: dict[str, float | None]
+    null: NullRange | None
+    grows: bool
+    p: float | None
+    p_holm: float | None
+    reason: str | None
 
 
 class Decomposition(Part):
@@ -90,8 +123,8 @@ class DriftReport(Part):
         tail_share: share of prompts that drifted further than that.
     """
 
-    start: Rung = FROM
-    end: Rung = TO
+    start: str = FROM
+    end: str = TO
     n: int
     mean: float
     low: float
@@ -101,29 +134,48 @@ class DriftReport(Part):
     tail_share: float
 
 
-class FrechetReport(Part):
-    """Frechet distance between two rungs and, beside it, its mean when nothing has shifted."""
-
-    start: Rung = FROM
-    end: Rung = TO
-    n: int
-    value: float
-    mean_part: float
-    covariance_part: float | None
-    null_floor: float
-
-
 class FilterReport(Part):
     """The filter's own leg: pools of the rows that kept a label against those of all rows (covariate shift).
 
-    Descriptive, without an interval; p permutes who was accepted, given how many.
+    Descriptive, without an interval; `p` and `null` permute who was accepted, given how many.
     """
 
     kept: int
     rows: int
     value: float
-    null_floor: float
+    null: NullRange
     p: float
+
+
+class DiversityReport(Part):
+    """How diverse one rung's answers are, at one answer a prompt, over the prompts that have every rung.
+
+    Attributes:
+        n: prompts; the Vendi score and distinct n-grams depend on it, so compare rungs of one report only.
+        vendi: the effective number of different answers (of a pool the mean over draws of one answer a prompt).
+        distinct: share of distinct n-grams, by n; None without texts.
+        pool_vendi: that of all answers of a pool together.
+        answers: how many those are.
+        within: 1 - cos between the answers to one prompt, a mean over prompts with its interval; for pools.
+    """
+
+    rung: str
+    n: int
+    vendi: float
+    distinct: dict[str, float | None] | None
+    pool_vendi: float | None
+    answers: int
+    within: Interval | None
+
+
+class PoolsReport(Part):
+    """What the stored pools say without an embedder; each part tells why where it says nothing."""
+
+    likelihood: LikelihoodShift
+    ceilings: Ceilings
+    checks: list[CeilingCheck]
+    k_curves: KCurves
+    eta: Eta
 
 
 class EmbedderReport(Part):
@@ -143,13 +195,20 @@ class ShiftReport(Part):
         dropped: rows without a label.
         bandwidths: of the kernel, widest first, in the embedder's units.
         permutations: B of every test and interval.
-        legs: those of `LEGS` whose rungs exist.
+        kind: a ladder of one artifact, labels between two artifacts, or two plain samples.
+        rungs: what each rung is called.
+        legs: those whose rungs exist.
+        metrics: further metrics, leg by leg.
         decomposition: None where there is no self-sample or no label.
         filter: None where no row with a pool was dropped.
+        diversity: of each rung.
+        pools: None where points were given, or two artifacts.
         notes: what a reader should know, in plain words.
     """
 
     schema_version: int = SCHEMA_VERSION
+    kind: Literal["ladder", "between", "samples"]
+    rungs: dict[str, str]
     n: int
     dropped: int
     embedder: EmbedderReport
@@ -159,13 +218,25 @@ class ShiftReport(Part):
     legs: list[LegReport]
     decomposition: Decomposition | None
     drift: list[DriftReport]
-    frechet: list[FrechetReport]
+    metrics: list[MetricReport]
     filter: FilterReport | None
+    diversity: list[DiversityReport]
+    pools: PoolsReport | None
     notes: list[str]
 
     def leg(self, name: str) -> LegReport | None:
         """The leg of that name, such as `P->U`; None where a rung is missing."""
         return next((leg for leg in self.legs if leg.name == name), None)
+
+    @property
+    def main_leg(self) -> tuple[str, str]:
+        """The rungs to look at first: the total where there is one, else the first leg between two rungs."""
+        named = {leg.name: (leg.start, leg.end) for leg in self.legs if {leg.start, leg.end} <= self.rungs.keys()}
+        return next(named[name] for name in ("P->S", "A->B", *named) if name in named)
+
+    def metric(self, name: str, start: str, end: str) -> MetricReport | None:
+        """A metric of a leg; None where it was not measured."""
+        return next((m for m in self.metrics if (m.metric, m.start, m.end) == (name, start, end)), None)
 
     def to_json(self) -> str:
         """The report as JSON text."""
@@ -188,82 +259,10 @@ class ShiftReport(Part):
             raise InputError(f"a shift report of version {report.schema_version}", remedy="Measure again.")
         return report
 
-    def table(self) -> Table:
-        """The legs as a table for the terminal."""
-        from rich.table import Table
-
-        caption = f"{self.n} prompts, {self.dropped} rows dropped, embedder {self._embedder()}"
-        table = Table(title="Shift: squared distance (paired MMD²)", caption=caption)
-        for column in ("leg", "value", "95% interval", "no shift reaches (1 in 20)", "p"):
-            table.add_column(column, justify="left" if column == "leg" else "right")
-        for leg in self.legs:
-            p = _p(leg.p) if leg.p is not None else "—"  # the summary says why
-            interval = f"{_number(leg.low)} to {_number(leg.high)}"
-            table.add_row(f"{leg.name}  {MEANING[leg.name]}", _number(leg.value), interval, _number(leg.null_floor), p)
-        if self.filter is not None:
-            name = f"filter  the {self.filter.kept} kept rows against all {self.filter.rows}"
-            table.add_row(name, _number(self.filter.value), "", _number(self.filter.null_floor), _p(self.filter.p))
-        return table
-
     def summary(self) -> str:
         """One paragraph for someone who has never met a kernel."""
-        said = []
-        total = self.leg("P->S")
-        if total is None:
-            said.append("There is no self-sample to compare with, so nothing can be said about labeling and selection.")
-        else:
-            said.append(self._total_in_words(total))
-        labeling, selection = self.leg("P->U"), self.leg("U->S")
-        if labeling is not None and labeling.p is not None:
-            verdict = "has moved" if labeling.p <= 0.05 else "has not measurably moved"
-            said.append(
-                f"The labeling process (how candidates are drawn) {verdict} the answers ({_p(labeling.p, 'p ')})."
-            )
-        if selection is not None and selection.p is not None:
-            verdict = "has moved" if selection.p <= 0.05 else "has not measurably moved"
-            said.append(f"Selection (which candidate is kept) {verdict} them ({_p(selection.p, 'p ')}).")
-        elif selection is not None:
-            said.append(f"Selection: {selection.p_reason}.")
-        parts = self.decomposition
-        if parts is not None and parts.labeling_share is not None and parts.selection_share is not None:
-            a, b = parts.labeling_share, parts.selection_share
-            said.append(
-                f"Labeling accounts for {a.value:.0%} of the shift ({a.low:.0%} to {a.high:.0%}), "
-                f"selection for {b.value:.0%} ({b.low:.0%} to {b.high:.0%})."
-            )
-        elif parts is not None:
-            said.append(f"Shares of labeling and selection are undefined: {parts.share_reason}.")
-        if self.filter is not None:
-            verdict = "differ" if self.filter.p <= 0.05 else "do not measurably differ"
-            said.append(
-                f"The {self.filter.kept} rows that kept a label {verdict} from all {self.filter.rows} "
-                f"in what their pools answer ({_p(self.filter.p, 'p ')})."
-            )
-        origin = self.leg("O->S")
-        if origin is not None:
-            said.append(
-                f"From the original answers the labels are {_number(origin.value)} away "
-                f"({_number(origin.low)} to {_number(origin.high)}; another author wrote them, so there is no test)."
-            )
-        said.append(f"Measured on {self.n} prompts with the embedder {self._embedder()}.")
-        return " ".join(said)
+        return summary(self)
 
-    def _total_in_words(self, total: LegReport) -> str:
-        size = f"squared shift {_number(total.value)}, 95% interval {_number(total.low)} to {_number(total.high)}"
-        floor = f"no shift at all reaches {_number(total.null_floor)} one time in twenty"
-        if total.p is None:
-            return f"Labels against the model's own plain answers: {total.p_reason} ({size}; {floor})."
-        moved = "have moved away from" if total.p <= 0.05 else "can't be told from"
-        return f"The labels {moved} the model's own plain answers ({size}; {floor}; {_p(total.p, 'p ')})."
-
-    def _embedder(self) -> str:
-        return self.embedder.name + (f" ({self.embedder.scope})" if self.embedder.scope else "")
-
-
-def _number(value: float) -> str:
-    """Three figures, without an exponent where it can be read."""
-    return f"{value:.3g}" if value == 0 or abs(value) >= 1e-4 else f"{value:.1e}"
-
-
-def _p(value: float, before: str = "") -> str:
-    return f"{before}= {value:.3f}" if before else f"{value:.3f}"
+    def table(self) -> Table:
+        """The legs as a table for the terminal."""
+        return legs_table(self)

@@ -6,7 +6,7 @@ from scipy.stats import binom
 
 from shift import Ladder, measure
 from shift.interval import squared_norm_interval
-from shift.kernel import Kernel
+from shift.kernels import Gaussian
 from shift.mmd import measure_legs
 
 
@@ -29,7 +29,7 @@ def test_every_p_value_rejects_a_true_null_as_often_as_it_says(K: int) -> None:
         points = Ladder.from_arrays(baseline=X[:, 0], pool=X[:, 1:], selected=rng.integers(0, K, 24))
         tests = ("labeling", "total", "selection")[: 3 if K > 1 else 2]
         legs = {"P->U": ("P", "U", np.ones(24, bool))}
-        found = measure_legs(points, Kernel.fit(points.points_ND), legs, redraws=tests, permutations=99, seed=seed)
+        found = measure_legs(points, Gaussian.fit(points.points_ND), legs, redraws=tests, permutations=99, seed=seed)
         for name, test in found.redraws.items():
             rejected[name] = rejected.get(name, 0) + np.array([test.p <= 0.05, test.p <= 0.1])
     assert all(within(count[0], runs, 0.05) and within(count[1], runs, 0.1) for count in rejected.values()), rejected
@@ -45,7 +45,7 @@ def test_the_filter_test_rejects_a_true_null_as_often_as_it_says_and_sees_a_filt
             kept = X[:, 0, 0] > -0.6 if filtered else kept
             points = Ladder.from_arrays(baseline=X[:, 0], pool=X[:, 1:], selected=[0 if k else None for k in kept])
             legs = {"P->U": ("P", "U", np.ones(40, bool))}
-            found = measure_legs(points, Kernel.fit(points.points_ND), legs, split=True, permutations=99, seed=seed)
+            found = measure_legs(points, Gaussian.fit(points.points_ND), legs, split=True, permutations=99, seed=seed)
             assert found.split is not None
             null, planted = (
                 null + (not filtered and found.split.p <= 0.05),
@@ -62,7 +62,7 @@ def test_redrawing_within_prompts_sees_what_shuffling_rows_cannot() -> None:
         X = answers(rng, 150, 2, 20, rho=0.8)
         X[:, 1, 0] += 0.2
         points = Ladder.from_arrays(baseline=X[:, 0], pool=X[:, 1:])
-        kernel = Kernel.fit(points.points_ND)
+        kernel = Gaussian.fit(points.points_ND)
         legs = {"P->U": ("P", "U", np.ones(150, bool))}
         found = measure_legs(points, kernel, legs, redraws=("labeling",), permutations=199, seed=seed)
         paired += found.redraws["labeling"].p <= 0.05
@@ -83,7 +83,7 @@ def test_intervals_cover_the_true_shift(shift: float, rho: float) -> None:
         X = answers(np.random.default_rng([seed, 13]), 150, 2, d, rho)
         X[:, 1, 0] += shift
         points = Ladder.from_arrays(baseline=X[:, 0], pool=X[:, 1:])
-        kernel = Kernel.fit(points.points_ND)
+        kernel = Gaussian.fit(points.points_ND)
         legs = {"P->U": ("P", "U", np.ones(150, bool))}
         found = measure_legs(points, kernel, legs, permutations=399, seed=seed)
         low, high = squared_norm_interval(found.legs["P->U"], found.signs_NB)

@@ -11,7 +11,7 @@ from random_models import make_model
 from datasets_cards import EngineError, InputError, IntegrityError, MissingError, write_artifact
 from shift import Ladder, ShiftReport, measure
 from shift.embedding import Embedder
-from shift.ladder import EMPTY
+from shift.reading import EMPTY, read_texts
 
 
 def letters(texts: list[str]) -> np.ndarray:
@@ -51,7 +51,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_an_artifact_becomes_a_ladder_of_its_rungs(tmp_path: Path) -> None:
     artifact = write_artifact(tmp_path / "a", make_draft(rows=9, k=2, dropped=2))
-    ladder = Ladder.from_artifact(artifact, letters)
+    ladder = read_texts(artifact).ladder(letters)
     assert ladder.ids == tuple(f"r{n}" for n in range(9))
     assert ladder.size_N("U").tolist() == [2] * 9
     assert ladder.size_N("P").tolist() == [1] * 9
@@ -62,7 +62,7 @@ def test_an_artifact_becomes_a_ladder_of_its_rungs(tmp_path: Path) -> None:
 
 def test_measuring_an_artifact_reports_the_filter_and_the_rows_without_a_label(tmp_path: Path) -> None:
     artifact = write_artifact(tmp_path / "a", make_draft(rows=12, k=2, dropped=3))
-    report = measure(Ladder.from_artifact(artifact, letters), permutations=99)
+    report = measure(read_texts(artifact).ladder(letters), permutations=99)
     assert report.dropped == 3
     assert report.filter is not None and (report.filter.kept, report.filter.rows) == (9, 12)
     n = {leg.name: leg.n for leg in report.legs}
@@ -80,7 +80,7 @@ def test_an_empty_completion_is_measured_as_such_and_said(tmp_path: Path) -> Non
         seen.extend(texts)
         return letters(texts)
 
-    ladder = Ladder.from_artifact(write_artifact(tmp_path / "a", draft), embed)
+    ladder = read_texts(write_artifact(tmp_path / "a", draft)).ladder(embed)
     assert EMPTY in seen and all(text.strip() for text in seen)
     assert any("1 completions are empty" in note for note in ladder.notes)
 
@@ -205,7 +205,7 @@ def test_a_label_that_is_not_in_the_pool_is_named(tmp_path: Path) -> None:
     labels = artifact.labels()
     artifact.labels = lambda: labels.with_columns(candidate=9)  # type: ignore[method-assign]
     with pytest.raises(IntegrityError, match="row r0: the label is candidate 9"):
-        Ladder.from_artifact(artifact, letters)
+        read_texts(artifact).ladder(letters)
 
 
 def test_an_artifact_without_an_embedder_and_an_embedder_that_is_not_there_are_named(tmp_path: Path) -> None:

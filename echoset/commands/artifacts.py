@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,38 +15,64 @@ from echoset.commands.options import Embedder, Json, Quiet, Seed, show_result
 
 def shift(
     artifact: Annotated[str, typer.Argument(help="An artifact: DIR, or STORE/name@v1.0.0.")],
+    against: Annotated[
+        str | None, typer.Option("--against", help="A second artifact: how far its labels are from the first one's.")
+    ] = None,
     embedder: Embedder = "tiny",
+    metric: Annotated[list[str] | None, typer.Option("--metric", help="Measure only this one; repeatable.")] = None,
     permutations: Annotated[int, typer.Option("--permutations", min=99, help="Random relabelings of each test.")] = 999,
+    rows: Annotated[int, typer.Option("--rows", min=0, help="Most-moved rows to print.")] = 3,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page with pictures and rows here.")] = None,
+    store: Annotated[bool, typer.Option(help="Keep report and pictures in the artifact.")] = True,
     seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure how far an artifact's labels have moved.
 
-    Leg by leg: original -> self-sample -> uniform pick -> selected. The report is stored in the artifact.
+    Leg by leg: original -> self-sample -> uniform pick -> selected. The report is stored in the artifact. With
+    `--against`, from its labels to those of a second artifact; nothing is stored then.
     """
     from datasets_cards import Artifact, attach, resolve_ref
     from echoset.cells import REPORT
     from echoset.references import embedder_path
-    from shift import measure
+    from shift import examine
 
     opened = Artifact.open(resolve_ref(artifact))
-    report = measure(
+    examined = examine(
         opened,
+        against=against,
         embedder=embedder_path(embedder, progress=not quiet),
+        metrics=metric,
         seed=seed,
         permutations=permutations,
         progress=not quiet,
     )
-    attach(opened, {REPORT: report.to_json().encode()}, summary=report.summary())
+    report = examined.report
+    if store and against is None:
+        pictures = {f"shift/{picture.name}.svg": picture.svg() for picture in examined.pictures()}
+        attach(opened, {REPORT: report.to_json().encode()} | pictures, summary=report.summary())
+    if html is not None:
+        html.write_text(examined.page(), encoding="utf-8")
     if as_json:
-        print(report.to_json())
+        moved = [row.model_dump() for row in examined.moved(rows)]
+        print(json.dumps(json.loads(report.to_json()) | {"moved": moved}, indent=2, ensure_ascii=False))
     else:
         from rich.console import Console
 
+        from shift.moved import moved_table
+        from shift.words import metrics_table, rungs_table
+
         console = Console()
-        console.print(report.table())
+        for table in (report.table(), metrics_table(report), rungs_table(report)):
+            if table is not None:
+                console.print(table)
         console.print(report.summary(), highlight=False)
+        for note in report.notes:
+            console.print(f"Note: {note}", highlight=False, markup=False)
+        before, after = (report.rungs[rung] for rung in report.main_leg)
+        for row in examined.moved(rows):
+            console.print(moved_table(row, before=before, after=after))
 
 
 def verify(

@@ -1,0 +1,156 @@
+"""Which prompts are relabeled together, and how: exact tests whose redraws cost next to nothing.
+
+Under the null the answers of one prompt are exchangeable between the two samples, and so are prompts that only one
+sample has. A *group* is a set of prompts of one shape whose labels are redrawn alike; its members, position by
+position, are the *states* of a Gram matrix that holds all there is to know for every redraw. Redrawing groups instead
+of prompts uses a subgroup of the null's symmetries, so the test stays exact (Hemerik and Goeman 2018), and with
+hundreds of groups it loses next to no power.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shift.samples import Samples
+
+NO_RELABELING = "prompts differ between the samples and so does their number of answers: nothing can be redrawn"
+STATES = 2048
+"""States a Gram matrix may have; with as many rows or fewer every prompt is a group of its own."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Groups of one shape that are redrawn alike.
+
+    Attributes:
+        states_GT: the states of each group's members.
+        first_GT, second_GT: which members are in which sample, as observed.
+        free: how many of the groups are redrawn; the last one of a kind may hold left-over prompts and stay fixed.
+        crosswise: true where a group is in one sample only, so that whole groups change places.
+    """
+
+    states_GT: NDArray[np.int64]
+    first_GT: NDArray[np.bool_]
+    second_GT: NDArray[np.bool_]
+    free: int
+    crosswise: bool
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A partition of the prompts into groups.
+
+    Attributes:
+        order_M: the rows in the order of their states.
+        state_M: the state of each of those rows, ascending.
+        states: how many there are.
+        kinds: the groups by shape.
+        prompts: how many prompts each sample has, and how many both have.
+    """
+
+    order_M: NDArray[np.int64]
+    state_M: NDArray[np.int64]
+    states: int
+    kinds: tuple[Kind, ...]
+    prompts: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, samples: Samples, rng: np.random.Generator, *, states: int | None = STATES) -> Groups:
+        """Group prompts at random.
+
+        Args:
+            samples: what is compared.
+            rng: decides which prompts share a group, and the order of a prompt's interchangeable members.
+            states: roughly how many to use at most; None gives every prompt a group of its own.
+        """
+        first_N, second_N = samples.sizes()
+        total_N = np.bincount(samples.prompt_M, minlength=samples.n)
+        starts_N = np.cumsum(total_N) - total_N
+        # Within a prompt: first sample before second, the selected member of a pool before the others.
+        rank_M = 2 * samples.first_M.astype(int) + samples.second_M
+        member_M = np.lexsort((rng.random(len(rank_M)), -rank_M, samples.prompt_M))
+        crosswise_N = (first_N == 0) | (second_N == 0)
+        shape_N = np.column_stack([total_N, np.where(crosswise_N, -1, first_N), np.where(crosswise_N, -1, second_N)])
+        size = 1 if states is None else max(-(-len(rank_M) // states), 1)
+        order, state, kinds, used = [], [], [], 0
+        for shape in np.unique(shape_N, axis=0):
+            own_N = np.flatnonzero((shape_N == shape).all(axis=1))
+            sides = (first_N[own_N] > 0, first_N[own_N] == 0) if shape[1] < 0 else (np.ones(len(own_N), bool),)
+            shuffled = [rng.permutation(own_N[side]) for side in sides]
+            whole = np.concatenate([p[: len(p) // size * size].reshape(-1, size) for p in shuffled])
+            left = [p[len(p) // size * size :] for p in shuffled if len(p) % size]
+            offsets, heads = np.arange(int(shape[0])), []
+            places = used + np.arange((len(whole) + len(left)) * len(offsets)).reshape(-1, len(offsets))
+            for groups, place in (
+                (whole, places[: len(whole)]),
+                *((p[None], places[i - len(left)][None]) for i, p in enumerate(left)),
+            ):
+                rows_GPT = member_M[starts_N[groups][:, :, None] + offsets]
+                order.append(rows_GPT.transpose(0, 2, 1).ravel())
+                state.append(np.repeat(place.ravel(), groups.shape[1]))
+                heads.append(rows_GPT[:, 0])
+            first, second = (side[np.concatenate(heads)] for side in samples.sides)
+            kinds.append(Kind(places, first, second, len(whole), bool(shape[1] < 0)))
+            used += places.size
+        prompts = (int((first_N > 0).sum()), int((second_N > 0).sum()), samples.paired)
+        return cls(np.concatenate(order), np.concatenate(state), used, tuple(kinds), prompts)
+
+    @property
+    def shared_S(self) -> NDArray[np.bool_]:
+        """The states of prompts that both samples have."""
+        shared_S = np.zeros(self.states, bool)
+        for kind in self.kinds:
+            shared_S[kind.states_GT.ravel()] = not kind.crosswise
+        return shared_S
+
+    @property
+    def redrawable(self) -> bool:
+        """Whether any other labeling than the observed one is possible."""
+        return any(
+            kind.free > 0
+            and (0 < kind.first_GT[: kind.free, 0].sum() < kind.free if kind.crosswise else kind.states_GT.shape[1] > 1)
+            for kind in self.kinds
+        )
+
+    def weights(self, redraws: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The weight of each state in both samples: as observed (first column), then redrawn. [states, redraws + 1].
+
+        A prompt's rows in a sample share the weight 1 among them.
+        """
+        first_SB, second_SB = np.zeros((2, self.states, redraws + 1), np.float32)
+        for kind in self.kinds:
+            drawn = _crosswise(kind, redraws, rng) if kind.crosswise else _within(kind, redraws, rng)
+            for out, sides in zip((first_SB, second_SB), drawn, strict=True):
+                share = 1 / np.maximum(sides.sum(axis=1, keepdims=True), 1)
+                out[kind.states_GT.ravel()] = (sides * share).reshape(-1, redraws + 1)
+        return first_SB, second_SB
+
+    def rows(self, state_weights_S: NDArray[np.float32], side: int) -> NDArray[np.float64]:
+        """One column of `weights` as weights of the samples' rows, summing to 1."""
+        weight_M = np.empty(len(self.order_M))
+        weight_M[self.order_M] = state_weights_S[self.state_M]
+        return weight_M / self.prompts[side]
+
+
+def _within(kind: Kind, redraws: int, rng: np.random.Generator) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Members of each group in both samples, [groups, members, redraws + 1]: labels permuted within the group."""
+    G, T = kind.states_GT.shape
+    place = np.broadcast_to(np.arange(T)[None, :, None], (G, T, redraws + 1)).copy()
+    if kind.free and redraws:
+        keys = rng.random((kind.free, T, redraws), dtype=np.float32)
+        place[: kind.free, :, 1:] = np.argsort(keys, axis=1)
+    group = np.arange(G)[:, None, None]
+    return kind.first_GT[group, place], kind.second_GT[group, place]
+
+
+def _crosswise(kind: Kind, redraws: int, rng: np.random.Generator) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The same where whole groups change places between the samples."""
+    T = kind.states_GT.shape[1]
+    first_GB = np.repeat(kind.first_GT[:, :1], redraws + 1, axis=1)
+    if kind.free and redraws:
+        first_GB[: kind.free, 1:] = rng.permuted(first_GB[: kind.free, 1:], axis=0)
+    first = np.repeat(first_GB[:, None], T, axis=1)
+    return first, ~first
