@@ -1,6 +1,6 @@
 """Do the p-values and intervals of `shift` keep their promises? Repeated draws from worlds whose answer is known.
 
-    python -m benchmarks.shift_calibration [--runs 500] [--only nulls intervals parts power timing]
+    python -m benchmarks.shift_calibration [--runs 500] [--only nulls metrics intervals unpaired parts power timing]
 
 Prompts share a part of their answers' noise (correlation rho within a prompt), as real prompts do.
 """
@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
-from shift import Ladder, measure
+from shift import METRICS, Ladder, Samples, measure
 from shift.interval import decompose, squared_norm_interval
-from shift.kernel import Kernel
+from shift.kernels import Gaussian
+from shift.legs import report_unpaired
+from shift.metrics.running import measure_metrics
 from shift.mmd import measure_legs
 
 
@@ -46,7 +50,9 @@ def nulls(runs: int) -> None:
     for K, n, rho in ((1, 150, 0.5), (4, 150, 0.5), (4, 40, 0.8)):
         p = {"P->U": [], "U->S": [], "P->S": []}
         for seed in range(runs):
-            report = measure(world(np.random.default_rng([seed, 1]), n=n, K=K, rho=rho), seed=seed, permutations=399)
+            report = measure(
+                world(np.random.default_rng([seed, 1]), n=n, K=K, rho=rho), metrics=(), seed=seed, permutations=399
+            )
             for leg in report.legs:
                 if leg.p is not None:
                     p[leg.name].append(leg.p)
@@ -56,12 +62,88 @@ def nulls(runs: int) -> None:
                 print(f"null  n {n} K {K} rho {rho}  {name}  rejection at {rates}", flush=True)
 
 
+def metrics(runs: int) -> None:
+    """Rejection rates of every metric with a p-value where nothing has shifted, beside their 99.9% binomial range."""
+    tested = [name for name, metric in METRICS.items() if getattr(metric, "tested", True)]
+    levels = np.array([0.01, 0.05, 0.1])
+    for design in DESIGNS:
+        count = runs // 4 if design == "grouped" else runs
+        low, high = (bound / count for bound in binom.interval(0.999, count, levels))
+        ranges = "  ".join(f"{a}: {x:.4f}-{y:.4f}" for a, x, y in zip(levels, low, high, strict=True))
+        print(f"metrics  {design}: {count} runs; binomial ranges {ranges}", flush=True)
+        rejected = {name: np.zeros(3) for name in tested}
+        for seed in range(count):
+            samples = null_samples(design, np.random.default_rng([seed, 21]))
+            for found in measure_metrics(samples, "A", "B", tested, permutations=99, seed=seed):
+                assert found.p is not None, found
+                rejected[found.metric] += found.p <= levels
+        for name, times in rejected.items():
+            rates = times / count
+            # With ties p may only be too large.
+            fits = (rates <= high).all() and ((rates >= low).all() or design == "ties")
+            shown = "  ".join(f"{a}: {rate:.4f}" for a, rate in zip(levels, rates, strict=True))
+            print(f"metrics  {design:12} {name:16} {shown}  {'' if fits else 'OUTSIDE'}", flush=True)
+
+
+DESIGNS = ("unpaired", "paired", "half paired", "P->U", "U->S", "grouped", "ties")
+
+
+def null_samples(design: str, rng: np.random.Generator, n: int = 40, d: int = 6) -> Samples:
+    """Two samples without a shift. `grouped` has more rows than states, so that prompts are relabeled together."""
+    prompts = rng.normal(size=(2 * n, d)).astype(np.float32)
+    if design in ("P->U", "U->S"):
+        X = answers(rng, n, 5, d, 0.5)
+        ladder = Ladder.from_arrays(pool=X[:, 1:], selected=rng.integers(0, 4, n), baseline=X[:, 0])
+        samples = Samples.from_ladder(ladder, *design.split("->"))
+    else:
+        rows = 1500 if design == "grouped" else n
+        X = answers(rng, rows, 2, d, 0.7)
+        x, y = X[:, 0], X[:, 1]
+        if design == "ties":
+            x, y = np.round(x) + 5, np.round(y) + 5
+        if design == "paired" or design == "ties":
+            samples = Samples.from_arrays(x, y, paired=True)
+        elif design == "half paired":
+            ids = [f"p{i}" for i in range(2 * n)]
+            y[n // 2 :] = answers(rng, n - n // 2, 1, d, 0.7)[:, 0]
+            order = [*range(n // 2), *range(n, n + n - n // 2)]
+            samples = Samples.from_arrays(x, y, first_ids=ids[:n], second_ids=[ids[i] for i in order])
+        else:
+            samples = Samples.from_arrays(x, answers(rng, rows - rows // 5, 1, d, 0.7)[:, 0])
+    if samples.n > len(prompts):
+        prompts = rng.normal(size=(samples.n, d)).astype(np.float32)
+    return replace(samples, prompts_ND=prompts[: samples.n])
+
+
+def unpaired(runs: int) -> None:
+    """Coverage of the interval between unpaired samples."""
+    for n, m, d, shift in ((150, 150, 20, 0.0), (150, 150, 20, 0.2), (150, 150, 20, 0.5), (150, 60, 20, 0.5),
+                           (1000, 1000, 20, 0.2)):  # fmt: skip
+        below = above = 0
+        count = runs if n < 1000 else runs // 4
+        for seed in range(count):
+            rng = np.random.default_rng([seed, 1])
+            y = rng.normal(size=(m, d))
+            y[:, 0] += shift
+            samples = Samples.from_arrays(rng.normal(size=(n, d)), y)
+            kernel = Gaussian.fit(samples.points_MD)
+            leg = report_unpaired(samples, kernel, permutations=399, seed=seed)
+            truth = gaussian_mmd(kernel.bandwidths, d, shift)
+            below, above = below + (leg.high < truth), above + (leg.low > truth)
+        print(
+            f"unpaired  n {n} m {m} d {d} shift {shift}  coverage {1 - (below + above) / count:.3f} "
+            f"(truth above {below / count:.3f}, below {above / count:.3f})",
+            flush=True,
+        )
+
+
 def intervals(runs: int) -> None:
     """Coverage of the squared shift's 95% interval against the closed form of the Gaussian kernel."""
     cases = [(150, 20, s, rho) for rho in (0.5, 0.8) for s in (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)]
     cases += [
         (1000, 20, 0.0, 0.5),
         (1000, 20, 0.1, 0.5),
+        (1000, 20, 0.2, 0.5),
         (1000, 20, 0.5, 0.5),
         (150, 2, 0.3, 0.5),
         (150, 200, 0.5, 0.5),
@@ -73,7 +155,7 @@ def intervals(runs: int) -> None:
             X = answers(rng, n, 2, d, rho)
             X[:, 1, 0] += shift
             ladder = Ladder.from_arrays(pool=X[:, 1:], baseline=X[:, 0])
-            kernel = Kernel.fit(ladder.points_ND, seed=seed)
+            kernel = Gaussian.fit(ladder.points_ND, seed=seed)
             everyone = np.ones(n, bool)
             found = measure_legs(ladder, kernel, {"l": ("P", "U", everyone)}, redraws=("labeling",), seed=seed)
             low, high = squared_norm_interval(found.legs["l"], found.signs_NB)
@@ -113,7 +195,7 @@ def parts(runs: int) -> None:
         alarms = {"P->U": 0, "U->S": 0}
         for seed in range(runs):
             ladder = world(np.random.default_rng([seed, 1]), labeling=labeling, selection=selection)
-            kernel = Kernel.fit(ladder.points_ND, sigma=6.0)
+            kernel = Gaussian.fit(ladder.points_ND, sigma=6.0)
             everyone = np.ones(ladder.n, bool)
             legs = {a + "->" + b: (a, b, everyone) for a, b in ("PU", "US", "PS")}
             tests = ("labeling", "selection")
@@ -155,7 +237,7 @@ def power(runs: int) -> None:
                 X = answers(rng, 150, 2, 20, rho)
                 X[:, 1, 0] += shift
                 ladder = Ladder.from_arrays(pool=X[:, 1:], baseline=X[:, 0])
-                kernel = Kernel.fit(ladder.points_ND)
+                kernel = Gaussian.fit(ladder.points_ND)
                 everyone = np.ones(150, bool)
                 found = measure_legs(ladder, kernel, {"l": ("P", "U", everyone)}, redraws=("labeling",), seed=seed)
                 paired += found.redraws["labeling"].p <= 0.05
@@ -169,7 +251,7 @@ def power(runs: int) -> None:
 def shuffled_p(X: NDArray, Y: NDArray, rng: np.random.Generator, permutations: int = 199) -> float:
     """The usual two-sample permutation test of the classical MMD^2, blind to pairs."""
     Z = np.concatenate([X, Y]).astype(np.float32)
-    kernel = Kernel.fit(Z)
+    kernel = Gaussian.fit(Z)
     index = np.arange(len(Z))
     K = kernel.block(index, index).astype(np.float64)
     np.fill_diagonal(K, 0)
@@ -183,16 +265,16 @@ def shuffled_p(X: NDArray, Y: NDArray, rng: np.random.Generator, permutations: i
 def timing(runs: int) -> None:
     """Seconds of one whole measurement of the quick study's size."""
     ladder = world(np.random.default_rng(0), n=160, d=128, labeling=0.3, selection=0.3)
-    measure(ladder)
+    measure(ladder, metrics=())
     start, cpu = time.perf_counter(), time.process_time()
     for seed in range(10):
-        measure(ladder, seed=seed)
+        measure(ladder, metrics=(), seed=seed)
     wall, cpu = (time.perf_counter() - start) / 10, (time.process_time() - cpu) / 10
     print(f"timing  160 prompts x 6 points x 128, B 999: {wall:.3f} s wall, {cpu:.3f} s CPU a measurement", flush=True)
 
 
 if __name__ == "__main__":
-    sections = {f.__name__: f for f in (nulls, intervals, parts, power, timing)}
+    sections = {f.__name__: f for f in (nulls, metrics, intervals, unpaired, parts, power, timing)}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--only", nargs="*", choices=list(sections), default=list(sections))

@@ -5,5 +5,6 @@ from shift.measuring import compare, examine, measure
 from shift.metrics import METRICS
 from shift.report import ShiftReport
 from shift.samples import Samples
+from shift.streaming import stream
 
-__all__ = ["METRICS", "Ladder", "Samples", "ShiftReport", "compare", "examine", "measure"]
+__all__ = ["METRICS", "Ladder", "Samples", "ShiftReport", "compare", "examine", "measure", "stream"]

@@ -60,7 +60,7 @@ def squared_norm_interval(leg: Leg, signs_NB: NDArray[np.float32], *, level: flo
     z2 = leg.squares / (n * (n - 1)) - leg.value**2
     z1 = max(float(np.var(leg.row_N[keep] / (n - 1), ddof=1)) - z2 / (n - 1), 0.0)
     noise = trace / n**2
-    variance = (z1 + noise * _tilted_variance(leg)) / (observed + noise)
+    variance = (z1 + noise * _tilted_variance(leg)) / max(observed + noise, 1e-300)
     along_B = (row_N - total / n) @ signs_NB[keep] / n
     return _invert(observed, variance / n, along_B, noise_B, level)
 
@@ -140,6 +140,8 @@ def _invert(observed: float, variance: float, along_B: Float, noise_B: Float, le
     def kept(d: float) -> bool:
         return abs(observed - d * d) <= np.quantile(np.abs(2 * d * along_B + noise_B), level)
 
+    if not noise_B.any() and not along_B.any():  # points that all coincide leave nothing uncertain
+        return observed, observed
     inside = float(np.sqrt(observed))
     low = 0.0 if kept(0.0) else _edge(kept, inside=inside, outside=0.0)
     outside = step = inside + float(np.sqrt(np.abs(noise_B).max())) + float(np.abs(along_B).max())

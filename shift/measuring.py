@@ -18,7 +18,7 @@ from shift.interval import Z
 from shift.kernels import Gaussian
 from shift.ladder import Ladder
 from shift.legs import ANOTHER_AUTHOR, BETWEEN, LADDER, PAIR, ZERO_SELECTION, LegKind, report_legs, report_unpaired
-from shift.metrics import METRICS
+from shift.metrics import BY_NAME_ONLY, METRICS
 from shift.metrics.running import measure_metrics
 from shift.moved import MovedRow, moved_rows
 from shift.pools import StoredPools, ceilings, eta_of, k_curves, likelihood_shift
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from shift.pictures import Picture
 
 CONDITIONAL = "conditional_mmd"
-OPTIONAL = "knn_kl"
 SAMPLES = {"A": "rows of the first sample", "B": "rows of the second sample"}
 
 
@@ -85,7 +84,7 @@ class Settings:
 
     Attributes:
         embedder: a SentenceTransformer by id or directory; texts need one.
-        metrics: names of metrics (`shift.METRICS`); None for all that the points allow but `knn_kl`.
+        metrics: names of metrics (`shift.METRICS`); None for all that the points allow, but those of `BY_NAME_ONLY`.
         permutations: B of every test and interval; at least 99.
         seed: of whatever is drawn.
         progress: show bars on stderr.
@@ -112,7 +111,9 @@ class Settings:
 
     def names(self, prompts_ND: NDArray[np.float32] | None) -> list[str]:
         """The metrics beside MMD^2, which every leg has."""
-        named = [name for name in METRICS if name != OPTIONAL and (name != CONDITIONAL or prompts_ND is not None)]
+        named = [
+            name for name in METRICS if name not in BY_NAME_ONLY and (name != CONDITIONAL or prompts_ND is not None)
+        ]
         return [name for name in (named if self.metrics is None else self.metrics) if name != "mmd"]
 
 

@@ -32,6 +32,7 @@ HEAVY = (
     "matplotlib",
     "aiohttp",
     "vllm",
+    "ray",
 )
 
 

@@ -9,7 +9,7 @@ from drafts import make_draft
 from random_models import make_model
 
 from datasets_cards import EngineError, InputError, IntegrityError, MissingError, write_artifact
-from shift import Ladder, ShiftReport, measure
+from shift import Ladder, ShiftReport, examine, measure
 from shift.embedding import Embedder
 from shift.reading import EMPTY, read_texts
 
@@ -236,6 +236,28 @@ def test_an_artifact_is_measured_through_a_sentence_transformer_whose_scope_is_c
     assert str(tmp_path) not in report.to_json()
     assert len(list((own_cache / "embeddings").glob("*.npy"))) == 1
     assert measure(artifact, embedder=str(embedder), permutations=99) == report
+
+
+def test_what_the_stored_pools_say_stands_in_the_report_its_words_and_its_page(tmp_path: Path, embedder: Path) -> None:
+    draft = make_draft(rows=20, k=3, dropped=0)
+    draft.labeler = draft.labeler.model_copy(update={"proposal": "samples"})
+    for i, candidate in enumerate(draft.candidates):
+        if candidate.role == "candidate":
+            candidate.behavior_logprob = candidate.logprob
+            candidate.misaligned = i % 4 == 0
+    examined = examine(write_artifact(tmp_path / "a", draft), embedder=embedder, permutations=99, metrics=["energy"])
+    report = examined.report
+    assert ShiftReport.from_json(report.to_json()) == report
+    assert report.pools is not None and report.pools.k_curves.reason is None
+    assert report.pools.likelihood.divergence("KL(U||P)").value is not None
+    assert [check.name for check in report.pools.checks] == ["mmd_squared"]
+    assert "nats more likely than an answer of its own" in report.summary()
+    assert "choosing by mean_logprob" in report.summary()
+    assert {d.rung for d in report.diversity} == {"O", "P", "U", "S"}
+    page = examined.page()
+    assert "Had fewer candidates been drawn" in page and "KL(S||P)" in page and "misbehavior by mean_logprob" in page
+    assert "k-curves" in {picture.name for picture in examined.pictures()}
+    assert len(examined.moved(5)) == 5
 
 
 def test_points_have_length_one_come_in_the_order_asked_for_and_are_read_back_from_disk(

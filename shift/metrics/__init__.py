@@ -12,6 +12,7 @@ from shift.metrics.mauve import MauveMetric
 from shift.metrics.mmd import Mmd
 from shift.metrics.prdc import Prdc
 from shift.metrics.protocol import KernelMetric, Metric
+from shift.metrics.random_feature_mmd import RandomFeatureMmd
 from shift.metrics.sliced_w2 import SlicedW2
 
 METRICS: dict[str, Metric | KernelMetric] = {
@@ -27,5 +28,8 @@ METRICS: dict[str, Metric | KernelMetric] = {
         Prdc(),
         MauveMetric(),
         KnnKl(),
+        RandomFeatureMmd(),
     )
 }
+BY_NAME_ONLY = ("knn_kl", "random_feature_mmd")
+"""Measured where asked for: strongly biased in many dimensions, and near `mmd`."""

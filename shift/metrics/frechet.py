@@ -137,7 +137,7 @@ class FrechetMetric:
     """
 
     name: str = "frechet"
-    title: str = "Frechet distance"
+    title: str = "Fréchet distance"
     meaning: str = (
         "How far the means and the covariances of the points are apart, in squared units of the points; 0 means that "
         "both agree, and chance alone keeps it above 0."

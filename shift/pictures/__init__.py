@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shift.pictures.canvas import Picture
+from shift.pictures.curves import k_curve_panels
 from shift.pictures.drifts import drift_histogram
 from shift.pictures.forest import forest
 from shift.pictures.page import page
@@ -23,6 +24,7 @@ __all__ = [
     "draw",
     "drift_histogram",
     "forest",
+    "k_curve_panels",
     "ladder_strip",
     "page",
     "projection",
@@ -55,4 +57,6 @@ def draw(report: ShiftReport, points: Ladder | Samples | None = None) -> list[Pi
     if isinstance(points, Ladder):
         found = drift(points, start, end)
         drawn.append(drift_histogram(found.drift_N, found.other_N, before=before, after=after))
+    if report.pools is not None and report.pools.k_curves.curves and report.pools.k_curves.size > 1:
+        drawn.append(k_curve_panels(report.pools.k_curves))
     return drawn
