@@ -9,7 +9,8 @@ Rows are seeded unit vectors of width 384 in topics, as many before as after. Ev
 its own with one thread, ours and the peers' turn by turn; peers live in throw-away environments, made from
 `benchmarks/requirements` on first use. CPU-seconds are user and system time of the work proper: imports, reading the
 rows and a warm-up on a few of them are left out. Memory is the process's peak, beside what it held before the work.
-Ratios are peer / ours of the same turn, their median and, with more turns, the least and the most.
+Ratios are peer / ours of the same turn, their median and, with more turns, the least and the most. OPENBLAS_CORETYPE
+is unset in all of them.
 """
 
 from __future__ import annotations

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from shift.samples import Samples
 
-NO_RELABELING = "prompts differ between the samples and so does their number of answers: nothing can be redrawn"
+NO_RELABELING = (
+    "prompts differ between the samples, and so does their number of answers: too few of their labels can be redrawn"
+)
 STATES = 2048
 """States a Gram matrix may have; with as many rows or fewer every prompt is a group of its own."""
 
@@ -49,6 +51,7 @@ class Groups:
         states: how many there are.
         kinds: the groups by shape.
         prompts: how many prompts each sample has, and how many both have.
+        movable: how many prompts can change their labels.
     """
 
     order_M: NDArray[np.int64]
@@ -56,6 +59,7 @@ class Groups:
     states: int
     kinds: tuple[Kind, ...]
     prompts: tuple[int, int, int]
+    movable: int
 
     @classmethod
     def of(cls, samples: Samples, rng: np.random.Generator, *, states: int | None = STATES) -> Groups:
@@ -74,14 +78,12 @@ class Groups:
         member_M = np.lexsort((rng.random(len(rank_M)), -rank_M, samples.prompt_M))
         crosswise_N = (first_N == 0) | (second_N == 0)
         shape_N = np.column_stack([total_N, np.where(crosswise_N, -1, first_N), np.where(crosswise_N, -1, second_N)])
-        size = 1 if states is None else max(-(-len(rank_M) // states), 1)
-        order, state, kinds, used = [], [], [], 0
-        for shape in np.unique(shape_N, axis=0):
-            own_N = np.flatnonzero((shape_N == shape).all(axis=1))
-            sides = (first_N[own_N] > 0, first_N[own_N] == 0) if shape[1] < 0 else (np.ones(len(own_N), bool),)
-            shuffled = [rng.permutation(own_N[side]) for side in sides]
-            whole = np.concatenate([p[: len(p) // size * size].reshape(-1, size) for p in shuffled])
-            left = [p[len(p) // size * size :] for p in shuffled if len(p) % size]
+        order, state, kinds, used, movable = [], [], [], 0, 0
+        for shape, sides, size, most in _plan(shape_N, first_N, states):
+            shuffled = [rng.permutation(side) for side in sides]
+            taken = [min(len(p) // size, limit) * size for p, limit in zip(shuffled, most, strict=True)]
+            whole = np.concatenate([p[:end].reshape(-1, size) for p, end in zip(shuffled, taken, strict=True)])
+            left = [p[end:] for p, end in zip(shuffled, taken, strict=True) if end < len(p)]
             offsets, heads = np.arange(int(shape[0])), []
             places = used + np.arange((len(whole) + len(left)) * len(offsets)).reshape(-1, len(offsets))
             for groups, place in (
@@ -95,8 +97,9 @@ class Groups:
             first, second = (side[np.concatenate(heads)] for side in samples.sides)
             kinds.append(Kind(places, first, second, len(whole), bool(shape[1] < 0)))
             used += places.size
+            movable += min(taken) if len(offsets) > 1 or shape[1] < 0 else 0
         prompts = (int((first_N > 0).sum()), int((second_N > 0).sum()), samples.paired)
-        return cls(np.concatenate(order), np.concatenate(state), used, tuple(kinds), prompts)
+        return cls(np.concatenate(order), np.concatenate(state), used, tuple(kinds), prompts, movable)
 
     @property
     def shared_S(self) -> NDArray[np.bool_]:
@@ -108,12 +111,14 @@ class Groups:
 
     @property
     def redrawable(self) -> bool:
-        """Whether any other labeling than the observed one is possible."""
-        return any(
-            kind.free > 0
-            and (0 < kind.first_GT[: kind.free, 0].sum() < kind.free if kind.crosswise else kind.states_GT.shape[1] > 1)
-            for kind in self.kinds
-        )
+        """Whether at least half of the smaller sample's labels can change; redraws of fewer would hold the shift."""
+        return 2 * self.movable >= min(self.prompts[:2])
+
+    @property
+    def fewest(self) -> int:
+        """How many groups the sample with fewer of them has."""
+        first = sum(int(kind.first_GT.any(axis=1).sum()) for kind in self.kinds)
+        return min(first, sum(int(kind.second_GT.any(axis=1).sum()) for kind in self.kinds))
 
     def weights(self, redraws: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The weight of each state in both samples: as observed (first column), then redrawn. [states, redraws + 1].
@@ -133,6 +138,34 @@ class Groups:
         weight_M = np.empty(len(self.order_M))
         weight_M[self.order_M] = state_weights_S[self.state_M]
         return weight_M / self.prompts[side]
+
+
+def _plan(
+    shape_N: NDArray[np.int64], first_N: NDArray[np.int64], states: int | None
+) -> list[tuple[NDArray[np.int64], tuple[NDArray[np.int64], ...], int, list[int]]]:
+    """For each shape: its prompts by side, how many share a group, and the most groups of each side that are redrawn.
+
+    A common size would leave rare shapes, or the smaller of two samples, without a group. So the rarer side of a shape
+    has some 64 groups where the number of states allows it; what is beyond the limits of the other side stays fixed.
+    """
+    shapes, of_N = np.unique(shape_N, axis=0, return_inverse=True)
+    parts = []
+    for i, shape in enumerate(shapes):
+        own_N = np.flatnonzero(of_N.reshape(-1) == i)
+        crosswise = shape[1] < 0
+        parts.append((shape, (own_N[first_N[own_N] > 0], own_N[first_N[own_N] == 0]) if crosswise else (own_N,)))
+    size = 1 if states is None else max(-(-int(shape_N[:, 0].sum()) // states), 1)
+    plan = []
+    for least in (64, 16, 8, 4, 2, 1):
+        plan, total = [], 0
+        for shape, sides in parts:
+            own = max(1, min(size, min(len(side) for side in sides) // least))
+            most = [max(-(-len(side) // size), least) for side in sides]
+            plan.append((shape, sides, own, most))
+            total += int(shape[0]) * sum(min(len(p) // own, m) + 1 for p, m in zip(sides, most, strict=True))
+        if states is None or total <= 2 * states:
+            break
+    return plan
 
 
 def _within(kind: Kind, redraws: int, rng: np.random.Generator) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

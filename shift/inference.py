@@ -29,11 +29,16 @@ class Null:
         return cls(float(low), float(redrawn_B.mean()), float(high), len(redrawn_B))
 
 
-def p_value(statistic_B: Float) -> float:
-    """(1 + #{T* >= T}) / (B + 1), T first: never 0, and 1 where nothing differs (Phipson and Smyth 2010)."""
+def p_value(statistic_B: Float, *, rounding: float = 0.0) -> float:
+    """(1 + #{T* >= T}) / (B + 1), T first: never 0, and 1 where nothing differs (Phipson and Smyth 2010).
+
+    Args:
+        statistic_B: the statistic as observed, then redrawn.
+        rounding: how far apart equal statistics may have come out.
+    """
     null_B = statistic_B[1:]
     # Draws that tie with the observation up to rounding count as ties, whichever way they were rounded.
-    tolerance = 1e-4 * float(null_B.std())
+    tolerance = max(1e-4 * float(null_B.std()), rounding)
     return (1 + int((null_B >= statistic_B[0] - tolerance).sum())) / (len(null_B) + 1)
 
 
@@ -71,7 +76,9 @@ def u_statistics(
         return _forms(gram_SS, second_SB - first_SB) / (n * (n - 1))
     from_first_SB = gram_SS @ first_SB
     between_B = np.einsum("sb,sb->b", second_SB, from_first_SB)
-    if shared > 1:
+    if shared == 1:  # its covariance can't be estimated; the pairs that are there are averaged
+        between_B *= n * m / (n * m - 1)
+    elif shared:
         both_SB = gram_SS[:, groups.shared_S] @ first_SB[groups.shared_S]
         between_B += np.einsum("sb,sb->b", (second_SB * groups.shared_S[:, None]), both_SB) / (shared - 1)
     within_B = np.einsum("sb,sb->b", first_SB, from_first_SB) / (n * (n - 1))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shift.groups import Groups
-from shift.mmd import Cross, Float, Leg
+from shift.mmd import SKETCH, Cross, Float, Leg
 
 Z = NormalDist().inv_cdf(0.975)
 
@@ -86,15 +86,18 @@ def unpaired_interval(
     """
     first_SB, second_SB = groups.weights(0, rng)
     rows_S = np.bincount(groups.state_M, minlength=groups.states)
-    # Columns of `units` hold the weights (over sums of states) of each centered unit; the scale makes squares unbiased.
-    units_SS, mean_S = np.eye(groups.states), np.zeros(groups.states)
-    for side_SB, n, sign in ((first_SB, groups.prompts[0], -1.0), (second_SB, groups.prompts[1], 1.0)):
-        in_S = side_SB[:, 0]
-        units_SS -= np.outer(in_S, rows_S * in_S) / n
-        mean_S += sign * in_S / n
-        units_SS[:, in_S > 0] *= sign / np.sqrt(n * (n - 1))
-    gram_UU = units_SS.T @ gram_SS @ units_SS
-    return interval_of_units(gram_UU, units_SS.T @ (gram_SS @ mean_S), value, redraws=redraws, rng=rng, level=level)
+    # A unit is a state's sum less its sample's mean for each of its rows; the scale makes squares unbiased.
+    side_S2 = np.column_stack([first_SB[:, 0], second_SB[:, 0]]).astype(np.float64)
+    sizes = np.array(groups.prompts[:2], np.float64)
+    share_S2 = rows_S[:, None] * side_S2 / sizes
+    scale_S = side_S2 @ (np.array([-1, 1]) / np.sqrt(sizes * (sizes - 1)))
+    with_means_S2 = gram_SS @ side_S2
+    gram_UU = gram_SS - with_means_S2 @ share_S2.T
+    gram_UU -= share_S2 @ (side_S2.T @ gram_UU)
+    gram_UU *= np.outer(scale_S, scale_S)
+    along_S = with_means_S2 @ (np.array([-1, 1]) / sizes)
+    along_U = (along_S - share_S2 @ (side_S2.T @ along_S)) * scale_S
+    return interval_of_units(gram_UU, along_U, value, redraws=redraws, rng=rng, level=level)
 
 
 def interval_of_units(
@@ -111,16 +114,19 @@ def interval_of_units(
         level: of the interval.
     """
     signs_UB = rng.choice((-1.0, 1.0), (len(along_U), redraws))
-    trace, own_U = float(gram_UU.trace()), gram_UU.diagonal()
-    noise_B = np.einsum("ub,ub->b", signs_UB, gram_UU @ signs_UB) - trace
-    apart_UU = gram_UU - np.diag(own_U)
-    square_UU = apart_UU @ apart_UU
-    noise = float(square_UU.trace())
+    own_U = gram_UU.diagonal().copy()
+    trace = float(own_U.sum())
+    moved_UB = gram_UU @ signs_UB - own_U[:, None] * signs_UB
+    noise_B = np.einsum("ub,ub->b", signs_UB, moved_UB)
+    noise = float((gram_UU**2).sum() - (own_U**2).sum())
+    # tr C^3 by random signs (Hutchinson 1990): it only says in which directions shifts tend to lie.
+    few_UB = moved_UB[:, :SKETCH]
+    cube = float(np.einsum("ub,ub->b", few_UB, gram_UU @ few_UB - own_U[:, None] * few_UB).mean())
     # What a unit contributes to the mean itself is taken out before its projection on the mean is squared.
     along_U = along_U - own_U
     observed = max(value, 0.0)
     projected = max(float((along_U**2).sum()) - noise, 0.0)
-    tilted = max(float((square_UU * apart_UU).sum()), 0.0) / max(noise, 1e-300)
+    tilted = max(cube, 0.0) / max(noise, 1e-300)
     variance = (projected + trace * tilted) / max(observed + trace, 1e-300)
     return _invert(observed, variance, along_U @ signs_UB, noise_B, level)
 

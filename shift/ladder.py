@@ -146,6 +146,15 @@ class Ladder:
             InputError: fewer than two prompts, ids that repeat, a prompt without any point, a point that is zero or
                 not finite.
         """
+        points_ND = np.asarray(points_ND)
+        if len(ids) != len(entries) or points_ND.ndim != 2:
+            raise InputError(
+                f"{len(ids)} ids, {len(entries)} entries and points of shape {points_ND.shape} don't pair up",
+                remedy="Give an entry for each id, and points [rows, width].",
+            )
+        for id_, entry in zip(ids, entries, strict=True):
+            if beyond := [p for points in entry.values() for p in points if not 0 <= p < len(points_ND)]:
+                raise InputError(f"point {beyond[0]} of {len(points_ND)}", where=f"prompt {id_}")
         if len(ids) < 2:
             raise InputError(
                 f"{len(ids)} prompt(s) to compare", remedy="A shift is measured over at least two prompts."

@@ -76,12 +76,9 @@ class LongLeg:
         return ((units_GD.T @ signs_GB) ** 2).sum(axis=0) - (units_GD**2).sum()
 
 
-def pilot_features(ladder: Ladder, *, seed: int) -> RandomFeatures:
-    """Random features of the kernel around the median distance of some points, which set the scale only."""
-    points_ND = ladder.points_ND
-    if len(points_ND) > PILOT:
-        points_ND = points_ND[np.random.default_rng([seed, 6]).choice(len(points_ND), PILOT, replace=False)]
-    return RandomFeatures.fit(points_ND, seed=seed)
+def features_of(ladder: Ladder, sigma: float, *, seed: int) -> RandomFeatures:
+    """Random features of the kernel with that middle bandwidth; a few points set where the center lies."""
+    return RandomFeatures.fit(ladder.points_ND[:: len(ladder.points_ND) // PILOT + 1], sigma=sigma, seed=seed)
 
 
 def measure_long(
@@ -128,7 +125,9 @@ def measure_long(
     for name, (_, _, keep_N) in legs.items():
         sizes_G = np.bincount(group_N, weights=keep_N, minlength=GROUPS).astype(np.int64)
         measured[name] = LongLeg(int(keep_N.sum()), sums[name], sizes_G, squares[name])
-    parts = None if cross is None else _parts(measured[cross[0]], measured[cross[1]], crosses_G)
+    parts = (
+        None if cross is None or measured[cross[0]].n < 3 else _parts(measured[cross[0]], measured[cross[1]], crosses_G)
+    )
     return measured, parts
 
 

@@ -13,7 +13,7 @@ from shift.inference import Null, p_value, redrawn_statistics
 from shift.interval import Parts, decompose, null_statistics, squared_norm_interval, unpaired_interval
 from shift.kernels import Gaussian
 from shift.ladder import Ladder
-from shift.large import EXACT, measure_long, pilot_features, redrawn_long
+from shift.large import EXACT, features_of, measure_long, redrawn_long
 from shift.mmd import Pass, measure_legs
 from shift.report import Decomposition, FilterReport, Interval, LegReport, NullRange
 from shift.samples import Samples
@@ -22,7 +22,10 @@ Float = NDArray[np.float64]
 
 ANOTHER_AUTHOR = "another author wrote the original, so its null is false beforehand"
 ZERO_SELECTION = "zero by construction, every pool has a single candidate"
-SWAP = "swap"
+FEWEST = 20
+"""Groups on the smaller side below which an interval between unpaired samples is not given."""
+SWAP, MEMBERS = "swap", "members"
+UNEQUAL = "pools differ in size between the two, so swapping them is no symmetry of the null"
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,12 @@ def report_legs(
         has_U, kept_N = ladder.has_N("U"), ladder.has_N("U", "S")
         filtered = bool(kept_N.sum() >= 2 and (has_U & ~kept_N).sum() >= 2)
     tests = {k.name: k.test for k in kinds if k.test is not None and k.name not in untested}
+    # Swapping the two ends is a symmetry of the null only where a prompt has as many answers on both.
+    unequal = {k.name for k in kinds if k.test == SWAP and not _equal_sizes(ladder, k)}
+    for name in unequal & tests.keys():
+        tests[name] = MEMBERS
+        if len(legs[name][0]) > 1:  # a change of a difference is no two sets of answers
+            del tests[name]
     cross = (parts[names[0]], parts[names[1]]) if whole else None
     run = _Run(ladder, kernel, legs, tests, cross, permutations, seed, progress)
     found, decomposed, split = run.exactly(filtered) if len(ladder.point_M) <= EXACT else run.at_length()
@@ -116,7 +125,7 @@ def report_legs(
             "the decomposition over the kept ones."
         )
     return Legs(
-        [_leg(kind, found[kind.name], untested) for kind in kinds],
+        [_leg(kind, found[kind.name], _why_untested(kind, untested, unequal)) for kind in kinds],
         None if decomposed is None else _decomposition(found, [parts[name] for name in names], decomposed),
         split,
         notes,
@@ -125,7 +134,7 @@ def report_legs(
 
 @dataclass(frozen=True)
 class _Found:
-    """What was measured of one leg; `tested_B` has the observation first."""
+    """What was measured of one leg; `tested_B` has the observation first, and equal values within `rounding`."""
 
     n: int
     value: float
@@ -133,6 +142,7 @@ class _Found:
     high: float
     null_B: Float
     tested_B: Float | None
+    rounding: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -153,7 +163,7 @@ class _Run:
             self.ladder,
             self.kernel,
             self.legs,
-            redraws=tuple(test for test in self.tests.values() if test != SWAP),
+            redraws=tuple(test for test in self.tests.values() if test not in (SWAP, MEMBERS)),
             cross=self.cross,
             split=filtered,
             permutations=self.permutations,
@@ -163,22 +173,35 @@ class _Run:
         found = {}
         for name, leg in passed.legs.items():
             test, tested_B = self.tests.get(name), None
-            if test is not None:
+            if test == MEMBERS:
+                tested_B = self.redrawn(name)
+            elif test is not None:
                 tested_B = leg.swapped_B(passed.signs_NB) if test == SWAP else passed.redraws[test].quad_B
             interval = squared_norm_interval(leg, passed.signs_NB)
             # Where both ends are the same points, every redraw is 0 but for rounding.
             null_B = null_statistics(leg) * (not leg.zero)
-            found[name] = _Found(
-                leg.n, leg.value, *interval, null_B, None if tested_B is None else tested_B * (not leg.zero)
-            )
+            tested_B = None if tested_B is None else tested_B * (not leg.zero)
+            rounding = 1e-6 * float(leg.diag_N.sum()) / (leg.n * (leg.n - 1))
+            found[name] = _Found(leg.n, leg.value, *interval, null_B, tested_B, rounding)
         decomposed = None
         if passed.cross is not None and self.cross is not None:
             labeling, selection = self.cross
             decomposed = decompose(passed.legs[labeling], passed.legs[selection], passed.cross)
         return found, decomposed, _filter(passed)
 
+    def redrawn(self, name: str) -> Float:
+        """The U-form as observed, then with answers redrawn within their prompts."""
+        (start,), (end,) = self.legs[name][:2]
+        samples = Samples.from_ladder(self.ladder, start, end)
+        rng = np.random.default_rng([self.seed, 5])
+        groups = Groups.of(samples, rng)
+        rows = groups.order_M
+        kernel = Gaussian.fit(samples.points_MD[rows], sigma=self.kernel.sigma)
+        gram_SS = gram_of_states(kernel, groups.state_M, samples.prompt_M[rows], groups.states)
+        return redrawn_statistics(gram_SS, groups, self.permutations, rng) * (not samples.identical)
+
     def at_length(self) -> tuple[dict[str, _Found], Parts | None, None]:
-        features = pilot_features(self.ladder, seed=self.seed)
+        features = features_of(self.ladder, self.kernel.sigma, seed=self.seed)
         measured, decomposed = measure_long(
             self.ladder, features, self.legs, cross=self.cross, seed=self.seed, progress=self.progress
         )
@@ -203,14 +226,14 @@ def report_unpaired(samples: Samples, kernel: Gaussian, *, permutations: int, se
     rng = np.random.default_rng([seed, 5])
     groups = Groups.of(samples, rng)
     rows = groups.order_M
-    gram_SS = gram_of_states(
-        Gaussian.fit(samples.points_MD[rows], sigma=kernel.sigma), groups.state_M, samples.prompt_M[rows], groups.states
-    )
+    at_rows = Gaussian.fit(samples.points_MD[rows], sigma=kernel.sigma)
+    gram_SS = gram_of_states(at_rows, groups.state_M, samples.prompt_M[rows], groups.states)
     statistic_B = redrawn_statistics(gram_SS, groups, permutations, rng)
     low = high = None
     if not samples.paired and samples.n == len(rows):
         with_self_SS = gram_SS + np.diag(np.bincount(groups.state_M, minlength=groups.states).astype(float))
-        low, high = unpaired_interval(with_self_SS, groups, statistic_B[0], redraws=permutations, rng=rng)
+        if groups.fewest >= FEWEST:
+            low, high = unpaired_interval(with_self_SS, groups, statistic_B[0], redraws=permutations, rng=rng)
     return LegReport(
         name=PAIR.name,
         meaning=PAIR.meaning,
@@ -227,8 +250,22 @@ def report_unpaired(samples: Samples, kernel: Gaussian, *, permutations: int, se
     )
 
 
-def _leg(kind: LegKind, found: _Found, untested: set[str]) -> LegReport:
-    reason = ZERO_SELECTION if kind.name in untested else ANOTHER_AUTHOR if kind.test is None else None
+def _equal_sizes(ladder: Ladder, kind: LegKind) -> bool:
+    """Whether each prompt has as many answers after as before, on every rung of a leg between two sets."""
+    rungs, keep_N = {*kind.start, *kind.end}, ladder.has_N(*kind.start, *kind.end)
+    pairs = [pair for pair in (("A", "B"), ("UA", "UB")) if rungs >= set(pair)]
+    return all((ladder.size_N(a)[keep_N] == ladder.size_N(b)[keep_N]).all() for a, b in pairs)
+
+
+def _why_untested(kind: LegKind, untested: set[str], unequal: set[str]) -> str | None:
+    if kind.name in untested:
+        return ZERO_SELECTION
+    if kind.test is None:
+        return ANOTHER_AUTHOR
+    return UNEQUAL if kind.name in unequal and len(kind.start) > 1 else None
+
+
+def _leg(kind: LegKind, found: _Found, reason: str | None) -> LegReport:
     null_B = found.null_B if found.tested_B is None else found.tested_B[1:]
     return LegReport(
         name=kind.name,
@@ -240,7 +277,7 @@ def _leg(kind: LegKind, found: _Found, untested: set[str]) -> LegReport:
         value=found.value,
         low=found.low,
         high=found.high,
-        p=None if found.tested_B is None else p_value(found.tested_B),
+        p=None if found.tested_B is None else p_value(found.tested_B, rounding=found.rounding),
         p_reason=reason,
         null=NullRange.of(Null.of(null_B)),
     )

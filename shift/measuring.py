@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from datasets_cards.errors import InputError
-from shift.diversity import measure_diversity
-from shift.drift import LEVELS, drift
-from shift.estimates import Interval
-from shift.interval import Z
+from shift.details import diversity_of, drift_of, pools_of, source_of
 from shift.kernels import Gaussian
 from shift.ladder import Ladder
 from shift.legs import ANOTHER_AUTHOR, BETWEEN, LADDER, PAIR, ZERO_SELECTION, LegKind, report_legs, report_unpaired
-from shift.metrics import BY_NAME_ONLY, METRICS
+from shift.metrics import METRICS
 from shift.metrics.running import measure_metrics
 from shift.moved import MovedRow, moved_rows
-from shift.pools import StoredPools, ceilings, eta_of, k_curves, likelihood_shift
-from shift.pools import against as against_ceilings
+from shift.pools import StoredPools
 from shift.reading import BETWEEN_RUNGS, Texts, read_between, read_texts
-from shift.report import (
-    DiversityReport,
-    DriftReport,
-    EmbedderReport,
-    LegReport,
-    MetricReport,
-    PoolsReport,
-    ShiftReport,
-)
+from shift.report import EmbedderReport, LegReport, MetricReport, ShiftReport
 from shift.samples import Samples
+from shift.settings import CONDITIONAL, Settings
 
 if TYPE_CHECKING:
     from datasets_cards import Artifact
     from shift.pictures import Picture
 
-CONDITIONAL = "conditional_mmd"
 SAMPLES = {"A": "rows of the first sample", "B": "rows of the second sample"}
 
 
@@ -61,7 +45,7 @@ class Examination:
         """The rows that moved most between the rungs of the main leg; none where points were given."""
         if self.ladder is None or self.texts is None or top < 1:
             return []
-        return moved_rows(self.ladder, self.texts, *self.report.main_leg, top=top)
+        return [row for row in moved_rows(self.ladder, self.texts, *self.report.main_leg, top=top) if row.drift > 0]
 
     def pictures(self) -> list[Picture]:
         """Every picture that there are figures for."""
@@ -76,45 +60,6 @@ class Examination:
         start, end = self.report.main_leg
         names = (self.report.rungs[start], self.report.rungs[end])
         return page(self.report, self.pictures(), self.moved(top), names=names)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to measure.
-
-    Attributes:
-        embedder: a SentenceTransformer by id or directory; texts need one.
-        metrics: names of metrics (`shift.METRICS`); None for all that the points allow, but those of `BY_NAME_ONLY`.
-        permutations: B of every test and interval; at least 99.
-        seed: of whatever is drawn.
-        progress: show bars on stderr.
-    """
-
-    embedder: str | Path | None = None
-    metrics: Sequence[str] | None = None
-    permutations: int = 999
-    seed: int = 0
-    progress: bool = False
-
-    def __post_init__(self) -> None:
-        """Check them.
-
-        Raises:
-            InputError: too few permutations, or a metric that isn't there.
-        """
-        if self.permutations < 99:
-            raise InputError(
-                f"{self.permutations} permutations", remedy="Take at least 99: the smallest p is 1 / (B + 1)."
-            )
-        if unknown := [name for name in self.metrics or () if name not in METRICS]:
-            raise InputError(f"no metric is called {unknown[0]!r}", remedy=f"There are {', '.join(METRICS)}.")
-
-    def names(self, prompts_ND: NDArray[np.float32] | None) -> list[str]:
-        """The metrics beside MMD^2, which every leg has."""
-        named = [
-            name for name in METRICS if name not in BY_NAME_ONLY and (name != CONDITIONAL or prompts_ND is not None)
-        ]
-        return [name for name in (named if self.metrics is None else self.metrics) if name != "mmd"]
 
 
 def measure(source: Artifact | Ladder | str | Path, **settings: Any) -> ShiftReport:
@@ -144,22 +89,29 @@ def compare(first: Any, second: Any, **settings: Any) -> ShiftReport:
         InputError: settings or points that can't be used, or artifacts without a row in common.
         MissingError: there is no such artifact or embedder.
     """
-    if not isinstance(first, np.ndarray):
+    from datasets_cards import Artifact
+
+    named = [isinstance(side, str | Path | Artifact) for side in (first, second)]
+    if all(named):
         return examine(first, against=second, **settings).report
+    if any(named):
+        raise InputError("an artifact and points can't be compared", remedy="Give two of a kind.")
     pairing = {key: settings.pop(key) for key in ("first_ids", "second_ids", "paired") if key in settings}
-    return _of_samples(Samples.from_arrays(first, second, **pairing), Settings(**settings))
+    samples = Samples.from_arrays(first, second, **pairing)
+    return _of_samples(samples, Settings.of(settings), named="first_ids" in pairing)
 
 
 def examine(
     source: Artifact | Ladder | str | Path, *, against: Artifact | str | Path | None = None, **settings: Any
 ) -> Examination:
     """As `measure` (or `compare`, with `against`: from `source` to it), with the points and texts beside the report."""
-    chosen = Settings(**settings)
-    if isinstance(source, Ladder):
+    chosen = Settings.of(settings)
+    if isinstance(source, Ladder) and against is None:
         described = EmbedderReport(name="given points", digest=None, scope=None, width=_width(source))
         return Examination(_of_ladder(source, LADDER, described, chosen), source, None)
     opened = _opened(source)
-    texts = read_texts(opened) if against is None else read_between(opened, _opened(against))
+    other = None if against is None else _opened(against)
+    texts = read_texts(opened) if other is None else read_between(opened, other)
     if chosen.embedder is None:
         raise InputError("texts need an embedder", remedy="Name a SentenceTransformer, by id or directory.")
     from shift.embedding import Embedder
@@ -173,7 +125,7 @@ def examine(
     described = EmbedderReport(name=model.name, digest=model.digest, scope=model.scope, width=_width(ladder))
     report = _of_ladder(ladder, LADDER if against is None else BETWEEN, described, chosen)
     notes = list(report.notes)
-    more: dict[str, Any] = {"diversity": _diversity(ladder, texts, chosen.seed)}
+    more: dict[str, Any] = {"diversity": diversity_of(ladder, texts, chosen.seed)}
     if model.truncated:
         notes.append(
             f"{model.truncated} texts are longer than the embedder's {model.max_tokens} tokens; "
@@ -181,50 +133,14 @@ def examine(
         )
     if against is None:
         stored = StoredPools.read(opened)
-        more |= {"dropped": opened.dropped().height, "pools": _pools(stored, report)}
+        more |= {"dropped": opened.dropped().height, "pools": pools_of(stored, report)}
         if stored.kind not in ("samples", "decode") and ladder.size_N("U").max() > 1:
             notes.append(
                 "The test of P->U takes a pool's candidates as interchangeable given the prompt. These pools are not "
                 "known to be independent samples: it also rejects where candidates differ among each other."
             )
-    more["notes"] = notes
+    more |= {"notes": notes, "sources": [source_of(side) for side in (opened, other) if side is not None]}
     return Examination(report.model_copy(update=more), ladder, texts)
-
-
-def _diversity(ladder: Ladder, texts: Texts | None, seed: int) -> list[DiversityReport]:
-    rungs = [rung for rung, counts_M in ladder.counts.items() if counts_M.any()]
-    if not ladder.has_N(*rungs).any():
-        return []
-    found = measure_diversity(ladder, texts=None if texts is None else list(texts.points), seed=seed)
-    return [
-        DiversityReport(
-            rung=d.rung,
-            n=d.n,
-            vendi=d.vendi,
-            distinct=None if d.distinct is None else {str(n): share for n, share in d.distinct.items()},
-            pool_vendi=d.pool_vendi,
-            answers=d.answers,
-            within=None
-            if d.within is None or d.within.low is None or d.within.high is None
-            else Interval(value=d.within.mean, low=d.within.low, high=d.within.high),
-        )
-        for d in found
-    ]
-
-
-def _pools(stored: StoredPools, report: ShiftReport) -> PoolsReport:
-    found = ceilings(stored)
-    selection = report.leg("U->S")
-    measured = {}
-    if selection is not None and selection.low is not None and selection.high is not None:
-        measured["mmd_squared"] = (selection.value, (selection.high - selection.low) / (2 * Z))
-    return PoolsReport(
-        likelihood=likelihood_shift(stored),
-        ceilings=found,
-        checks=against_ceilings(found, measured),
-        k_curves=k_curves(stored),
-        eta=eta_of(stored),
-    )
 
 
 def _of_ladder(ladder: Ladder, kinds: tuple[LegKind, ...], embedder: EmbedderReport, settings: Settings) -> ShiftReport:
@@ -253,7 +169,7 @@ def _of_ladder(ladder: Ladder, kinds: tuple[LegKind, ...], embedder: EmbedderRep
         if len(kind.start) > 1:
             continue  # a change of a difference is not two samples
         start, end = "".join(kind.start), "".join(kind.end)
-        drifts.append(_drift(ladder, start, end))
+        drifts.append(drift_of(ladder, start, end))
         if leg.p_reason != ZERO_SELECTION:
             metrics += measure_metrics(
                 Samples.from_ladder(ladder, start, end),
@@ -268,9 +184,10 @@ def _of_ladder(ladder: Ladder, kinds: tuple[LegKind, ...], embedder: EmbedderRep
             )
     return ShiftReport(
         kind="ladder" if "S" in ladder.rungs else "between",
+        sources=[],
         rungs=dict(ladder.rungs),
         n=ladder.n,
-        dropped=int((~ladder.has_N(kinds[-1].end[0])).sum()),
+        dropped=int((~ladder.has_N("S")).sum()) if "S" in ladder.rungs else 0,
         embedder=embedder,
         seed=settings.seed,
         permutations=settings.permutations,
@@ -280,13 +197,13 @@ def _of_ladder(ladder: Ladder, kinds: tuple[LegKind, ...], embedder: EmbedderRep
         drift=drifts,
         metrics=metrics,
         filter=legs.filter,
-        diversity=_diversity(ladder, None, settings.seed),
+        diversity=diversity_of(ladder, None, settings.seed),
         pools=None,
         notes=notes + legs.notes,
     )
 
 
-def _of_samples(samples: Samples, settings: Settings) -> ShiftReport:
+def _of_samples(samples: Samples, settings: Settings, *, named: bool) -> ShiftReport:
     described = EmbedderReport(name="given points", digest=None, scope=None, width=samples.points_MD.shape[1])
     if samples.paired == samples.n:
         return _of_ladder(samples.ladder(SAMPLES), (PAIR,), described, settings)
@@ -303,6 +220,8 @@ def _of_samples(samples: Samples, settings: Settings) -> ShiftReport:
         progress=settings.progress,
     )
     notes = []
+    if named and not samples.paired:
+        notes.append("No id is in both samples: nothing is paired.")
     if samples.paired:
         notes.append(
             f"{samples.paired} of {samples.n} prompts are in both samples and are compared with themselves; "
@@ -312,6 +231,7 @@ def _of_samples(samples: Samples, settings: Settings) -> ShiftReport:
         notes.append("All points coincide: every shift is exactly zero.")
     return ShiftReport(
         kind="samples",
+        sources=[],
         rungs=SAMPLES,
         n=samples.n,
         dropped=0,
@@ -349,27 +269,16 @@ def _mmd(leg: LegReport) -> MetricReport:
     )
 
 
-def _drift(ladder: Ladder, start: str, end: str) -> DriftReport:
-    found = drift(ladder, start, end)
-    mean, low, high = found.interval()
-    quantiles = np.quantile(found.drift_N, LEVELS)
-    return DriftReport(
-        start=start,
-        end=end,
-        n=len(found.drift_N),
-        mean=mean,
-        low=low,
-        high=high,
-        quantiles={f"{level:.0%}": float(q) for level, q in zip(LEVELS, quantiles, strict=True)},
-        nearest_other=float(found.other_N.mean()),
-        tail_share=found.tail_share,
-    )
-
-
-def _opened(source: Artifact | str | Path) -> Artifact:
+def _opened(source: Any) -> Artifact:
     from datasets_cards import Artifact, resolve_ref
 
-    return Artifact.open(resolve_ref(source)) if isinstance(source, str | Path) else source
+    if isinstance(source, Artifact):
+        return source
+    if not isinstance(source, str | Path):
+        raise InputError(
+            f"a {type(source).__name__} is no artifact", remedy="Give one, its reference, a Ladder, or use `compare`."
+        )
+    return Artifact.open(resolve_ref(source))
 
 
 def _width(ladder: Ladder) -> int:

@@ -187,15 +187,26 @@ class EmbedderReport(Part):
     width: int
 
 
+class SourceReport(Part):
+    """An artifact that was measured, so that a report can be traced: what it is, never where it lies."""
+
+    name: str
+    version: str
+    method: str
+    model: str
+    logical_digest: str
+
+
 class ShiftReport(Part):
     """How far a labeled dataset has moved, leg by leg.
 
     Attributes:
-        n: prompts on the ladder.
-        dropped: rows without a label.
+        n: prompts on the ladder, or in either sample.
+        dropped: rows of the artifact without a label.
         bandwidths: of the kernel, widest first, in the embedder's units.
         permutations: B of every test and interval.
         kind: a ladder of one artifact, labels between two artifacts, or two plain samples.
+        sources: the artifacts, before and after; empty where points were given.
         rungs: what each rung is called.
         legs: those whose rungs exist.
         metrics: further metrics, leg by leg.
@@ -208,6 +219,7 @@ class ShiftReport(Part):
 
     schema_version: int = SCHEMA_VERSION
     kind: Literal["ladder", "between", "samples"]
+    sources: list[SourceReport]
     rungs: dict[str, str]
     n: int
     dropped: int
@@ -232,7 +244,13 @@ class ShiftReport(Part):
     def main_leg(self) -> tuple[str, str]:
         """The rungs to look at first: the total where there is one, else the first leg between two rungs."""
         named = {leg.name: (leg.start, leg.end) for leg in self.legs if {leg.start, leg.end} <= self.rungs.keys()}
-        return next(named[name] for name in ("P->S", "A->B", *named) if name in named)
+        return next(named[name] for name in ("P->S", "A->B", "O->S", *named) if name in named)
+
+    @property
+    def compared(self) -> int:
+        """Prompts (or rows) of the main leg."""
+        start, end = self.main_leg
+        return next(leg.n for leg in self.legs if (leg.start, leg.end) == (start, end))
 
     def metric(self, name: str, start: str, end: str) -> MetricReport | None:
         """A metric of a leg; None where it was not measured."""

@@ -14,6 +14,8 @@ from datasets_cards.errors import InputError
 from shift.ladder import Ladder
 
 Float = NDArray[np.float64]
+LEAST, MOST = 1e-15, 1e15
+"""How large coordinates may be: squares beyond leave float32."""
 
 
 @dataclass(frozen=True)
@@ -180,24 +182,38 @@ class Samples:
 
 
 def _points(given: NDArray[Any], name: str) -> NDArray[np.float32]:
-    points = np.asarray(given)
+    try:
+        points = np.asarray(given)
+    except (TypeError, RuntimeError, ValueError):
+        raise InputError(
+            f"{name} is no array of numbers ({type(given).__name__})", remedy="Give float32 rows, [rows, width]."
+        ) from None
     if points.ndim != 2 or not points.size or points.dtype.kind not in "fiu":
         raise InputError(
             f"{name} has shape {points.shape} and type {points.dtype}", remedy="Give rows of numbers, [rows, width]."
         )
-    points = points.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):
+        points = points.astype(np.float32, copy=False)
     for fault, good_N in (
         ("holds NaN or infinity", np.isfinite(points).all(axis=1)),
         ("is the zero vector, which has no direction", points.any(axis=1)),
     ):
         if not good_N.all():
             raise InputError(f"row {int(np.argmin(good_N))} of {name} {fault}", remedy="Check the embedder.")
+    if not LEAST < (largest := float(np.abs(points).max())) < MOST:
+        raise InputError(
+            f"{name} reaches {largest:.1e}, where float32 squares fail", remedy="Rescale both samples alike."
+        )
     return points + np.float32(0)  # -0.0 becomes 0.0: equal points have equal bits
 
 
 def _ids(names: Sequence[str], length: int) -> NDArray[np.str_]:
+    names = list(names)
     if len(names) != length:
         raise InputError(f"{len(names)} ids for {length} rows", remedy="Give one id for each row.")
-    if (missing := next((i for i, name in enumerate(names) if name is None or name == ""), None)) is not None:
+    # NaN is the only value that differs from itself.
+    if (
+        missing := next((i for i, name in enumerate(names) if name is None or name == "" or name != name), None)
+    ) is not None:
         raise InputError("an id is missing", where=f"row {missing}", remedy="Name the prompt that each row answers.")
     return np.array([str(name) for name in names])

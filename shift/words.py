@@ -46,7 +46,8 @@ def legs_table(report: ShiftReport) -> Table:
     """The legs as a table for the terminal, each beside its floor."""
     from rich.table import Table
 
-    caption = f"{_counted(report)}, {report.dropped} rows dropped, embedder {_embedder(report)}"
+    dropped = f", {report.dropped} rows dropped" if report.dropped else ""
+    caption = f"{_counted(report)}{dropped}, embedder {_embedder(report)}"
     table = Table(title="Shift: squared distance (MMD²)", caption=caption)
     for column in ("leg", "value", "95% interval", "no shift reaches (1 in 20)", "p"):
         table.add_column(column, justify="left" if column == "leg" else "right")
@@ -122,12 +123,16 @@ def _of_a_ladder(report: ShiftReport) -> list[str]:
     said = []
     total, labeling, selection, origin = (report.leg(name) for name in ("P->S", "P->U", "U->S", "O->S"))
     if total is None:
-        said.append("There is no self-sample to compare with, so nothing can be said about labeling and selection.")
+        said.append(
+            "There is no self-sample to compare with, so nothing can be said about what labeling did: "
+            "label again with the baseline."
+        )
     elif total.p is None:
         said.append(f"Labels against the model's own plain answers: {total.p_reason} ({_size(total)}).")
     else:
         moved = "have moved away from" if total.p <= LEVEL else "can't be told from"
         said.append(f"The labels {moved} the model's own plain answers ({_size(total)}; {p_text(total.p)}).")
+        said += _disagreement(total)
     if labeling is not None and labeling.p is not None:
         verdict = "has moved" if labeling.p <= LEVEL else "has not measurably moved"
         said.append(f"The labeling process (how candidates are drawn) {verdict} the answers ({p_text(labeling.p)}).")
@@ -151,11 +156,19 @@ def _of_two_samples(report: ShiftReport) -> list[str]:
         return [f"{names[0].capitalize()} against {names[1]}: {total.p_reason} ({_size(total)})."]
     moved = "have moved away from" if total.p <= LEVEL else "can't be told from"
     said = [f"{names[0].capitalize()} {moved} {names[1]} ({_size(total)}; {p_text(total.p)})."]
+    said += _disagreement(total)
     for leg, what in zip(report.legs[1:], ("The pools that they were selected from", "Selection"), strict=False):
         if leg.p is not None:
             verdict = "moved" if leg.p <= LEVEL else "did not measurably move"
             said.append(f"{what} {verdict} ({p_text(leg.p)}).")
     return said
+
+
+def _disagreement(leg: LegReport) -> list[str]:
+    """Test and interval are made differently, and near the edge they may part."""
+    if leg.p is None or leg.low is None or (leg.p <= LEVEL) == (leg.low > 0):
+        return []
+    return ["Test and interval disagree about whether that is zero: take it as undecided."]
 
 
 def _by_what(report: ShiftReport) -> list[str]:
@@ -168,17 +181,20 @@ def _by_what(report: ShiftReport) -> list[str]:
             f"A linear classifier tells the two apart with an AUC of {classifier.value:.2f} "
             f"(no shift gives {classifier.null.low:.2f} to {classifier.null.high:.2f})."
         )
-    if frechet is not None and frechet.null is not None and _beyond(frechet):
-        mean, spread = (frechet.parts.get(part) for part in ("mean_part", "covariance_part"))
-        if mean is not None and spread is not None:
-            where = "in the average answer" if mean > spread else "in how answers vary"
-            said.append(
-                f"Most of it is {where} (Fréchet distance {number(mean)} from means, {number(spread)} from spread)."
-            )
+    centroid = report.metric("centroid", *whole)
+    if frechet is not None and centroid is not None and frechet.null is not None and _beyond(frechet):
+        # Sampling alone makes a Fréchet distance large; the centroid's is corrected for it.
+        excess = (frechet.value or 0) - frechet.null.mean
+        mean = max(centroid.value or 0, 0) / excess
+        where = "in the average answer" if mean > 0.5 else "in how answers vary"
+        said.append(
+            f"Most of it is {where}: of {number(excess)} Fréchet distance beyond what no shift gives, "
+            f"{min(mean, 1):.0%} lies between the averages."
+        )
     drift = next((d for d in report.drift if (d.start, d.end) == whole), None)
     if drift is not None:
         said.append(
-            f"Single answers turned by {drift.mean:.2f} on average (1 - cos), "
+            f"Single answers turned by {drift.mean:.2f} on average (1 − cos, {drift.start} to {drift.end}), "
             f"{drift.tail_share:.0%} of them further than to the nearest answer of another prompt."
         )
     return said
@@ -230,7 +246,7 @@ def _value(found: Interval | None) -> str:
 
 
 def _counted(report: ShiftReport) -> str:
-    return f"{report.n} rows" if report.kind == "samples" else f"{report.n} prompts"
+    return f"{report.compared} {'rows' if report.kind == 'samples' else 'prompts'}"
 
 
 def _embedder(report: ShiftReport) -> str:

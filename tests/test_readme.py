@@ -59,6 +59,14 @@ def test_its_tables_list_every_method_and_engine() -> None:
         assert set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE)) == set(known), title
 
 
+def test_its_table_lists_every_metric() -> None:
+    from shift import METRICS
+
+    section = README.split("## Shift: how far, along what, how sure\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(METRICS)
+
+
 def test_what_it_links_to_is_there() -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (REPOSITORY / target).exists(), target

@@ -131,7 +131,7 @@ def test_a_dose_and_another_seed_are_recorded(pool, tmp_path):
 
 
 def test_a_dose_is_trained_on_and_its_selection_leg_is_refused(pool, tmp_path):
-    from shift.ladder import Ladder
+    from shift.reading import read_texts
     from trainers.data import load_training_data
 
     mixed = relabel(pool, method="random_pick", out=tmp_path / "mixed", dose=0.5)
@@ -142,7 +142,7 @@ def test_a_dose_is_trained_on_and_its_selection_leg_is_refused(pool, tmp_path):
         role = "baseline" if index < 0 else "candidate"
         assert trained.token_ids == tokens[trained.id, role, max(index, 0)]
     with pytest.raises(InputError, match="mixed with self-samples.*without a dose"):
-        Ladder.from_artifact(mixed, embed=len)
+        read_texts(mixed)
 
 
 def test_a_changed_artifact_is_not_labeled_again(pool, tmp_path):

@@ -20,15 +20,15 @@ def letters(texts: list[str]) -> np.ndarray:
     return np.array([[1 + text.count(c) for c in "aeinor0123456789."] for text in texts], np.float32)
 
 
-def two(n: int = 60, m: int = 50, d: int = 5, shift: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def two(n: int = 60, m: int = 50, d: int = 5, moved: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng([seed, 3])
     x, y = rng.normal(size=(n, d)) + 1, rng.normal(size=(m, d)) + 1
-    y[:, 0] += shift
+    y[:, 0] += moved
     return x, y
 
 
 def test_every_metric_stands_beside_its_null_and_those_with_a_p_value_are_corrected_together() -> None:
-    report = compare(*two(shift=1.5), permutations=99)
+    report = compare(*two(moved=1.5), permutations=99)
     (leg,) = report.legs
     assert (report.kind, leg.name, leg.paired) == ("samples", "A->B", 0)
     assert leg.low is not None and 0 < leg.low < leg.value
@@ -47,7 +47,7 @@ def test_every_metric_stands_beside_its_null_and_those_with_a_p_value_are_correc
 def test_every_metric_sees_a_large_shift_and_no_shift_where_there_is_none(name: str) -> None:
     outside = []
     for moved in (2.5, 0.0):
-        found = compare(*two(150, 130, shift=moved, seed=1), metrics=[name], permutations=99).metric(name, "A", "B")
+        found = compare(*two(150, 130, moved=moved, seed=1), metrics=[name], permutations=99).metric(name, "A", "B")
         assert found is not None and found.value is not None and found.null is not None
         outside.append(found.value > found.null.high if found.grows else found.value < found.null.low)
         if found.p is not None:
@@ -56,7 +56,7 @@ def test_every_metric_sees_a_large_shift_and_no_shift_where_there_is_none(name: 
 
 
 def test_pairs_are_found_by_position_or_by_id_and_half_paired_rows_are_all_used() -> None:
-    x, y = two(40, 40, shift=0.5)
+    x, y = two(40, 40, moved=0.5)
     by_position = compare(x, y, paired=True, metrics=["energy"], permutations=99)
     ids = [f"p{i:02d}" for i in range(40)]
     order = np.random.default_rng(0).permutation(40)
@@ -81,9 +81,9 @@ def test_prompts_and_answers_that_cannot_be_exchanged_give_a_value_and_the_reaso
     report = compare(
         x, y, first_ids=list("abcdef"), second_ids=list("xxyyzz"), metrics=["energy", "frechet"], permutations=99
     )
-    assert report.legs[0].p is None and "nothing can be redrawn" in (report.legs[0].p_reason or "")
+    assert report.legs[0].p is None and "too few of their labels" in (report.legs[0].p_reason or "")
     assert all(m.p is None and m.null is None and m.value is not None for m in report.metrics)
-    assert "nothing can be redrawn" in report.summary()
+    assert "too few of their labels" in report.summary()
 
 
 def test_legs_from_the_original_have_metrics_without_p_values() -> None:
@@ -128,8 +128,9 @@ def test_two_versions_of_an_artifact_are_compared_row_by_row_and_in_words(tmp_pa
     after = write_artifact(tmp_path / "b", draft)
     ladder = read_between(before, after).ladder(letters, titles=BETWEEN_RUNGS)
     assert ladder.size_N("A").tolist() == ladder.size_N("B").tolist() == [1] * 24
-    from shift.measuring import BETWEEN, Settings, _of_ladder
+    from shift.measuring import BETWEEN, _of_ladder
     from shift.report import EmbedderReport
+    from shift.settings import Settings
 
     described = EmbedderReport(name="letters", digest=None, scope=None, width=17)
     report = _of_ladder(ladder, BETWEEN, described, Settings(permutations=199, metrics=["energy"]))
@@ -178,6 +179,35 @@ def test_a_ladder_too_long_for_every_pair_gives_the_same_legs_through_random_fea
     a, b = exact.decomposition.labeling_share, long.decomposition.labeling_share
     assert a is not None and b is not None and b.value == pytest.approx(a.value, abs=0.05)
     assert (b.high - b.low) == pytest.approx(a.high - a.low, rel=0.5)
+
+
+def test_prompts_with_more_answers_on_one_side_are_tested_as_often_as_the_test_says() -> None:
+    rejected = 0
+    for seed in range(60):  # one answer against 20, a rare answer at 5%: swapping both sides rejects .37 of these
+        rng = np.random.default_rng([seed, 9])
+        ids = np.repeat(np.arange(20), 20).astype(str)
+        x, y = np.eye(2)[(rng.random(20) < 0.05).astype(int)], np.eye(2)[(rng.random(400) < 0.05).astype(int)]
+        report = compare(
+            x, y, first_ids=np.arange(20).astype(str), second_ids=ids, metrics=[], permutations=99, seed=seed
+        )
+        assert report.legs[0].p is not None
+        rejected += report.legs[0].p <= 0.05
+    assert rejected <= 9  # 10 of 60 at .05 has probability .001
+
+
+def test_redraws_that_tie_with_the_observation_count_as_ties_on_every_metric() -> None:
+    x = np.random.default_rng(0).normal(size=(300, 5)) + 1
+    y = x.copy()
+    y[0] += 1  # swapping the two answers of the one pair that differs changes nothing
+    report = compare(x, y, paired=True, metrics=["energy", "centroid"], permutations=199)
+    assert {m.p for m in report.metrics} == {1.0}
+
+
+def test_one_far_row_does_not_blind_the_kernel() -> None:
+    x, y = two(60, 60, moved=2.0)
+    x[0] = 1e7
+    report = compare(x, y, metrics=[], permutations=199)
+    assert report.bandwidths[2] < 10 and report.legs[0].p == 1 / 200
 
 
 def test_settings_that_cannot_be_used_are_named() -> None:

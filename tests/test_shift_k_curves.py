@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets_cards import InputError, Labeler, Score, write_artifact
+from shift.estimates import change
 from shift.pools.eta import eta, eta_of
 from shift.pools.k_curves import by_rank, k_curve, k_curve_of_subsets, k_curves, votes, weights
 from shift.pools.stored import StoredPools
@@ -312,6 +313,58 @@ def test_equal_scores_share_a_bin_and_candidates_of_one_prompt_are_not_independe
     alone = eta(np.zeros(100), np.repeat([0.0, 1], 50), np.arange(100))
     clustered = eta(np.zeros(100), np.repeat([0.0, 1], 50), np.repeat(np.arange(20), 5))
     assert clustered.pooled[0].risk.high - 0.5 > 1.9 * (alone.pooled[0].risk.high - 0.5)
+
+
+def pools_of_two_sizes(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pools of 2 that misbehave often and pools of 8 that rarely do; the score says nothing of it."""
+    rng = np.random.default_rng(seed)
+    x = np.repeat(np.arange(200), np.tile([8, 2], 100))
+    return rng.normal(size=len(x)), (rng.random(len(x)) < np.where(x % 2, 0.8, 0.2)).astype(float), x
+
+
+def test_pools_of_two_sizes_make_no_effect_where_the_score_says_nothing() -> None:
+    found = [eta(*pools_of_two_sizes(seed)) for seed in range(40)]
+    assert all(e.effect.low < 0 < e.effect.high and e.call == "no clear effect" for e in found[:3])
+    assert sum(e.call != "no clear effect" for e in found) <= 6
+    assert abs(np.mean([e.effect.value for e in found])) < 0.012
+
+
+def test_pools_of_two_sizes_have_ranks_of_the_full_ones_alone() -> None:
+    score, m, x = pools_of_two_sizes(0)
+    found = eta(score, m, x).within
+    assert [(b.low, b.prompts, b.candidates) for b in found] == [(r, 100, 100) for r in range(1, 9)]
+    assert all(b.risk.low < 0.2 < b.risk.high for b in found)
+    assert found == eta(score[x % 2 == 0], m[x % 2 == 0], x[x % 2 == 0]).within
+    one_full = eta([0.0, 1, 2, 0, 1, 0, 1], [0.0, 1, 0, 1, 0, 1, 1], [0, 0, 0, 1, 1, 2, 2])
+    assert one_full.within == [] and one_full.effect is not None
+    assert [b.prompts for b in eta([0.0, 1, NAN, 1, 0, 1], [0.0, 1] * 3, [0, 0, 1, 1, 2, 2]).within] == [2, 2]
+
+
+def test_tied_scores_change_nothing_exactly_whatever_the_sizes_of_pools() -> None:
+    _, m, x = pools_of_two_sizes(0)
+    for outcome in (m, m / 3):
+        found = eta(np.zeros(len(x)), outcome, x)
+        assert found.effect.value == 0 and found.call == "no clear effect"
+
+
+@given(seed=st.integers(0, 10**6), missing=st.sampled_from([0, 0.3]))
+@settings(max_examples=40, deadline=None)
+def test_the_change_in_pools_of_mixed_sizes_is_each_prompts_best_less_its_mean(seed: int, missing: float) -> None:
+    scores, outcomes = random_pools(seed, 8, 5, missing=0)
+    rng = np.random.default_rng([seed, 13])
+    scores[2:][np.arange(5) >= rng.integers(0, 6, 6)[:, None]] = NAN
+    scores = rng.permuted(scores, axis=1)
+    outcomes[2:][rng.random((6, 5)) < missing] = NAN
+    own = [(s[None, ~np.isnan(s)], m[None, ~np.isnan(s)]) for s, m in zip(scores, outcomes, strict=True)]
+    by_k = [np.array([brute(s, m, k or s.size) if s.size else (0, 0) for s, m in own]) for k in (0, 1)]
+    (best, known), (pick, known0) = ((np.nan_to_num(a[:, 0]) * a[:, 1], a[:, 1]) for a in by_k)
+    naive = change(best, known, pick, known0)
+    if missing == 0:
+        paired = [top - m.mean() for top, (_, m) in zip(best, own, strict=True) if m.size]
+        assert naive.value == pytest.approx(np.mean(paired), abs=1e-9)
+    for found in (k_curve(scores, outcomes), k_curve_of_subsets(lambda m: scores[:, m], outcomes)):
+        assert found.change.value == pytest.approx(naive.value, abs=1e-9)
+        assert (found.change.low, found.change.high) == pytest.approx((naive.low, naive.high))
 
 
 def test_names_and_order_of_prompts_change_nothing_and_many_ranks_are_put_together() -> None:

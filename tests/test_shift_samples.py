@@ -118,13 +118,41 @@ def test_neither_row_order_nor_rotation_nor_a_common_translation_changes_the_sta
 def test_prompts_left_over_when_groups_are_full_keep_their_labels_in_every_redraw() -> None:
     rng = np.random.default_rng(0)
     samples = Samples.from_arrays(rng.normal(size=(23, 2)), rng.normal(size=(31, 2)))
-    groups = Groups.of(samples, rng, states=8)  # groups of seven: 3 and 4 of them, 2 and 3 rows left over
+    groups = Groups.of(samples, rng, states=8)  # groups of five: 4 of the first sample, 5 of the second
     first_SB, second_SB = groups.weights(50, rng)
     sizes_S = np.bincount(groups.state_M)
-    assert sorted(sizes_S) == [2, 3, 7, 7, 7, 7, 7, 7, 7]
-    assert (first_SB[sizes_S < 7].std(axis=1) == 0).all()
+    assert sorted(sizes_S) == [3, 5, 5, 5, 5, 5, 5, 5, 5, 5, 6]
+    assert (first_SB[sizes_S != 5].std(axis=1) == 0).all()
     assert ((sizes_S[:, None] * first_SB).sum(axis=0) == 23).all()
     assert ((sizes_S[:, None] * second_SB).sum(axis=0) == 31).all()
+
+
+def test_a_small_sample_and_rare_shapes_are_redrawn_however_many_rows_there_are() -> None:
+    rng = np.random.default_rng(0)
+    few = Groups.of(Samples.from_arrays(rng.normal(size=(5, 2)), rng.normal(size=(11000, 2))), rng)
+    assert few.redrawable and few.fewest == 5 and few.states <= 2 * 2048
+    counts = rng.integers(1, 26, 320)
+    ids = np.repeat(np.arange(320), counts)
+    sides = [rng.normal(size=(len(ids), 2)) for _ in range(2)]
+    shapes = Groups.of(Samples.from_arrays(*sides, first_ids=ids.astype(str), second_ids=ids.astype(str)), rng)
+    assert shapes.redrawable and shapes.movable > 250 and shapes.states <= 2 * 2048
+
+
+def test_one_shared_prompt_does_not_bias_the_statistic() -> None:
+    values = []
+    for seed in range(400):
+        rng = np.random.default_rng([seed, 3])
+        ids = [f"p{i}" for i in range(5)], [f"p{i}" for i in range(4, 9)]
+        x, y = rng.normal(size=(2, 5, 3)) + 2
+        y[0] = x[4]
+        samples = Samples.from_arrays(x, y, first_ids=ids[0], second_ids=ids[1])
+        groups = Groups.of(samples, rng)
+        kernel = Gaussian.fit(samples.points_MD[groups.order_M], sigma=2.0)
+        K = kernel.block(slice(None), slice(None)).astype(np.float64)
+        prompts = samples.prompt_M[groups.order_M]
+        K[prompts[:, None] == prompts] = 0
+        values.append(redrawn_statistics(K, groups, 1, rng)[0])
+    assert abs(np.mean(values)) < 4 * np.std(values) / len(values) ** 0.5
 
 
 def test_every_choice_within_a_prompt_is_drawn_equally_often() -> None:

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from datasets_cards.errors import InputError
+from datasets_cards.storage import storage_errors
 from echoset.commands.labeling import artifact_summary
 from echoset.commands.options import Embedder, Json, Quiet, Seed, show_result
 
@@ -39,6 +41,8 @@ def shift(
     from shift import examine
 
     opened = Artifact.open(resolve_ref(artifact))
+    if html is not None:
+        _writable(html)
     examined = examine(
         opened,
         against=against,
@@ -49,9 +53,6 @@ def shift(
         progress=not quiet,
     )
     report = examined.report
-    if store and against is None:
-        pictures = {f"shift/{picture.name}.svg": picture.svg() for picture in examined.pictures()}
-        attach(opened, {REPORT: report.to_json().encode()} | pictures, summary=report.summary())
     if html is not None:
         html.write_text(examined.page(), encoding="utf-8")
     if as_json:
@@ -73,6 +74,24 @@ def shift(
         before, after = (report.rungs[rung] for rung in report.main_leg)
         for row in examined.moved(rows):
             console.print(moved_table(row, before=before, after=after))
+    # Last, so that what was measured is shown even where it can't be kept.
+    if store and against is None:
+        pictures = {f"shift/{picture.name}.svg": picture.svg() for picture in examined.pictures()}
+        attach(opened, {REPORT: report.to_json().encode()} | pictures, summary=report.summary())
+
+
+def _writable(html: Path) -> None:
+    """Make the page's folder; refuse a place where it would overwrite something else.
+
+    Raises:
+        InputError: a directory, or a file of an artifact.
+    """
+    if html.is_dir():
+        raise InputError("is a directory", where=str(html), remedy="Name a file, such as shift.html")
+    if any((folder / "manifest.json").exists() for folder in html.resolve().parents):
+        raise InputError("lies inside an artifact", where=str(html), remedy="Write the page beside it")
+    with storage_errors(html):
+        html.parent.mkdir(parents=True, exist_ok=True)
 
 
 def verify(

@@ -10,6 +10,9 @@ from pathlib import Path
 from datasets_cards.canonical import canonical_json, file_digest, sha256_hex
 from datasets_cards.errors import InputError, MissingError
 
+MARKS = ("modules.json", "config_sentence_transformers.json", "config.json", "echoset.json")
+"""Files of which an embedder's directory has at least one at its top."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -36,8 +39,8 @@ def find_source(ref: str | Path, prompt: str | None = None, prompt_name: str | N
     """Find an embedder by its directory or id.
 
     Raises:
-        InputError: a prompt and the name of one.
-        MissingError: there is no such directory, or the id is neither stored here nor can be fetched.
+        InputError: a prompt and the name of one; a directory of other things.
+        MissingError: there is no such directory or it is empty, or the id is neither stored here nor can be fetched.
     """
     if prompt is not None and prompt_name is not None:
         raise InputError("a prompt and the name of a prompt", where=str(ref), remedy="Give one of them.")
@@ -79,9 +82,13 @@ def offline() -> bool:
 
 
 def _folder_digest(folder: Path) -> str:
+    # Looked for first: a directory of other things may be a whole disk.
+    if not any(os.path.isfile(folder / name) for name in MARKS):
+        remedy = f"Give a saved SentenceTransformer: its directory has {MARKS[0]} or {MARKS[2]}."
+        if os.access(folder, os.R_OK) and not os.listdir(folder):
+            raise MissingError("an empty directory is no embedder", where=str(folder), remedy=remedy)
+        raise InputError("not a sentence embedder", where=str(folder), remedy=remedy)
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    if not files:
-        raise MissingError("an empty directory is no embedder", where=str(folder), remedy="Give a SentenceTransformer.")
     return sha256_hex(canonical_json([[path.relative_to(folder).as_posix(), file_digest(path)] for path in files]))
 
 

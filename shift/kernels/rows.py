@@ -43,9 +43,13 @@ def median_distance(points_ND: NDArray[np.floating], *, seed: int = 0, sample: i
     mean_D = center(points_ND)
     some = points_ND
     if len(some) > sample:
-        some = some[np.random.default_rng(seed).choice(len(some), sample, replace=False)]
+        # Rows are taken in an order of their own, so that neither theirs nor their labels change which are drawn.
+        order = np.lexsort(points_ND[:, :4].T)
+        some = some[order[np.random.default_rng(seed).choice(len(some), sample, replace=False)]]
     some = some - mean_D
     norms = (some**2).sum(axis=1)
-    squared = (norms[:, None] + norms - 2 * some @ some.T)[np.triu_indices(len(some), 1)]
-    apart = squared[squared > 1e-12 * max(norms.max(), 1e-30)]
+    pairs = np.triu_indices(len(some), 1)
+    both = (norms[:, None] + norms)[pairs]
+    squared = both - 2 * (some @ some.T)[pairs]
+    apart = squared[squared > 1e-12 * both]
     return float(np.sqrt(np.median(apart))) if apart.size else None

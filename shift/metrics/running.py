@@ -98,6 +98,8 @@ def _plug_in(metric: Metric, samples: Samples, permutations: int, seed: int, rng
         for _ in range(min(metric.redraws, permutations)):
             first_SB, second_SB = groups.weights(1, rng)
             redrawn.append(statistic(groups.rows(first_SB[:, 1], 0), groups.rows(second_SB[:, 1], 1))["value"])
+    if None in redrawn:
+        return _report(metric, value, observed, None, None, "undefined for some redraws of the labels")
     return _judged(metric, np.array([value, *redrawn], np.float64), observed, groups.redrawable, metric.tested)
 
 

@@ -11,6 +11,7 @@ from shift.pictures.canvas import (
     INK,
     MUTED,
     PAPER,
+    RULE,
     WIDTH,
     Picture,
     blank,
@@ -27,7 +28,7 @@ LEFT, RIGHT, TOP, ROW = 250, 640, 16, 46
 
 
 def decomposition_bars(parts: Decomposition) -> Picture:
-    """Draw labeling + selection + 2 cross = total as steps: each bar begins where the last one ended."""
+    """Draw labeling, selection, 2 cross and their sum, the total: every bar and interval from the same zero."""
     cross = _twice(parts.cross)
     rows = (
         ("labeling", "how candidates are drawn", parts.labeling, BEFORE),
@@ -35,19 +36,17 @@ def decomposition_bars(parts: Decomposition) -> Picture:
         ("+ 2 × cross", direction(parts.cross), cross, GRAY),
         ("= total", "both together", parts.total, MUTED),
     )
-    starts = (0.0, parts.labeling.value, parts.labeling.value + parts.selection.value, 0.0)
     with house_style():
         figure = blank(TOP + ROW * len(rows) + 54)
         axes = panel(figure, LEFT, TOP, RIGHT - LEFT, ROW * len(rows))
         axes.set_ylim(ROW * len(rows), 0)
         axes.axvline(0, color=INK, lw=1, zorder=1)
-        for place, ((name, meaning, part, color), start) in enumerate(zip(rows, starts, strict=True)):
+        axes.axhline(ROW * (len(rows) - 1), color=RULE, lw=1, zorder=0)
+        for place, (name, meaning, part, color) in enumerate(rows):
             y = ROW * (place + 0.5)
-            axes.barh([y], [part.value], left=[start], height=20, color=color, alpha=0.8, lw=0, zorder=2)
+            axes.barh([y], [part.value], height=20, color=color, alpha=0.8, lw=0, zorder=2)
             for color, thick in ((PAPER, 3.4), (INK, 1.4)):
-                axes.plot([start + part.low, start + part.high], [y, y], color=color, lw=thick, zorder=3)
-            if place < len(rows) - 1:
-                axes.plot([start + part.value] * 2, [y - 10, y + ROW + 10], color=MUTED, lw=0.8, ls=":", zorder=1)
+                axes.plot([part.low, part.high], [y, y], color=color, lw=thick, zorder=3)
             base = TOP + y
             write(figure, 8, base - 2, name, bold=True)
             write(figure, 8, base + 14, meaning, size=11.5, color=MUTED, room=LEFT - 24)
@@ -59,8 +58,8 @@ def decomposition_bars(parts: Decomposition) -> Picture:
         x, y = (LEFT + RIGHT) / 2, TOP + ROW * len(rows) + 42
         write(figure, x, y, f"squared shift, {parts.n:,} prompts", size=12, align="center")
     caption = (
-        "Each bar begins where the one above it ends, and the last one is their sum; lines are 95% intervals of the "
-        "bars' ends. A cross term to the left means that selection takes back some of what labeling moved. Estimates "
+        "Every bar begins at zero, and each line is the 95% interval of its own bar. The total is the sum of the three "
+        "above it: labeling + selection + 2 × cross. A cross term to the left means that selection takes back some of what labeling moved. Estimates "
         "are unbiased and may fall below zero where nothing has moved; intervals of squares begin at zero."
     )
     return Picture("decomposition", "Labeling and selection", caption, figure)

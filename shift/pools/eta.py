@@ -4,14 +4,15 @@ Three views that answer different questions:
 
 * **pooled** over all candidates. It mixes prompts: hard prompts may score low *and* misbehave, which no choice within a
   prompt can use.
-* **within prompts**, by the rank of the score among the prompt's own candidates: what a selector sees.
+* **within prompts**, by the rank of the score among the prompt's own candidates: what a selector sees. Only prompts
+  with N scored candidates: the third of 8 is not the third of 3, and ranks that few prompts have would mix prompts too.
 * the **local slope**: under the tilt P exp(beta s) of each prompt's distribution, d Risk / d beta at beta = 0 is
   E_x[Cov(M, s | x)]. It speaks of an infinitely weak selection and does *not* fix the sign of best-of-k: for scores
   -10, 0, 1 with probabilities .1, .6, .3 and M = 0, 1, 0 the covariance is +.42, and best-of-4 takes the risk from .60
   to .24.
 
-So a call is made from the rank-weighted risk alone: best of N less best of 1. A flat eta predicts no effect of
-*selection*; it says nothing of what the labeling process did before.
+So a call is made from the risk of what would be chosen alone: each prompt's best less a uniform pick of the same
+candidates. A flat eta predicts no effect of *selection*; it says nothing of what the labeling process did before.
 """
 
 from __future__ import annotations
@@ -53,9 +54,11 @@ class Eta(Part):
         n: prompts with a judged and scored candidate.
         left_out: candidates without a score or a judgment.
         pooled: by quantiles of the score over all candidates.
-        within: by rank of the score within the prompt, 1 the lowest of N; empty where no prompt has two candidates.
+        within: by rank of the score within the prompt, 1 the lowest of N, over the prompts with N scored candidates,
+            where N is the largest pool; empty where fewer than two prompts have so many, or two to choose from.
         slope: E_x[Cov(M, s | x)], risk for each unit of beta; a local statement. None with the reason.
-        effect: risk of the best of N less that of the best of 1; None where no prompt has two candidates.
+        effect: risk of the best of each prompt's scored candidates less that of a uniform pick of them, every prompt
+            alike however many it has; None where fewer than two prompts have two candidates, or a best one judged.
         call: which way selection by this score moves misbehavior, from `effect`'s interval.
         reason: why there is no slope, or nothing at all.
     """
@@ -186,8 +189,11 @@ def _pooled(s: Float, m: Float, x: NDArray[np.int64], n: int, bins: int) -> list
 
 
 def _within(score_NK: Float, outcome_NK: Float, bins: int) -> list[EtaBin]:
-    """By rank, neighboring ranks together where there are more than bins."""
-    top_NR, bottom_NR = by_rank(score_NK, outcome_NK)
+    """By rank, neighboring ranks together where there are more than bins; each rank over the same prompts."""
+    full_N = ~np.isnan(score_NK).any(axis=1)
+    if full_N.sum() < 2:
+        return []
+    top_NR, bottom_NR = by_rank(score_NK[full_N], outcome_NK[full_N])
     ranks = np.array_split(np.arange(top_NR.shape[1]), min(bins, top_NR.shape[1]))
     return [_bin(r[0] + 1.0, r[-1] + 1.0, top_NR[:, r].sum(axis=1), bottom_NR[:, r].sum(axis=1)) for r in ranks]
 

@@ -48,7 +48,9 @@ class KCurve(Part):
     """An outcome of best-of-k, for k = 1 to N.
 
     Attributes:
-        change: best of N less best of 1, paired by prompt.
+        change: the best of each prompt's own scored candidates less a uniform pick of them, paired by prompt. Every
+            prompt with a score counts alike in both, however many it has (one: no change). Where all have N it is the
+            last point less the first; where they don't, the points average different prompts, and this doesn't.
         n: prompts that say anything about it.
     """
 
@@ -127,25 +129,28 @@ def k_curve(score_NK: ArrayLike, outcome_NK: ArrayLike, *, outcome: str = "outco
     Args:
         score_NK: each candidate's own score, higher preferred; NaN where it has none (it can't be chosen).
         outcome_NK: any outcome; NaN where it is not known. Choices without a known outcome are left out of the mean,
-            and their share is told (`known`); where that depends on k, so does who is averaged.
+            and their share is told (`known`); where that depends on k, so does who is averaged. In a short pool it
+            does, as some k draw no candidate with a score, so read `change` there, which short pools don't touch.
         outcome: its name. If all are 0 or 1, intervals are those of a share.
 
     Returns:
-        The curve, intervals over prompts. Pools of one candidate, and scores that are all tied, give a flat curve.
+        The curve, intervals over prompts. Pools of one candidate give a flat curve, and so do scores that are all tied
+        where pools are equally large; their `change` is 0 whatever the sizes.
 
     Raises:
         InputError: shapes that don't pair, or infinite values.
     """
     top_NR, bottom_NR = by_rank(score_NK, outcome_NK)
     W = weights(top_NR.shape[1])
-    return _curve(top_NR @ W, bottom_NR @ W, outcome_NK, outcome)
+    return _curve(top_NR @ W, bottom_NR @ W, score_NK, outcome_NK, outcome)
 
 
 def k_curve_of_subsets(rescore: Rescore, outcome_NK: ArrayLike, *, outcome: str = "outcome") -> KCurve:
     """The same for scores that depend on the pool: every subset of k is scored as a pool of its own.
 
     Args:
-        rescore: scores of some candidates, given by index, in a pool of only them; such as `votes(answers)`.
+        rescore: scores of some candidates, given by index, in a pool of only them; such as `votes(answers)`. `change`
+            is about the candidates that have one in the whole pool.
         outcome_NK: as for `k_curve`.
 
     Raises:
@@ -167,7 +172,7 @@ def k_curve_of_subsets(rescore: Rescore, outcome_NK: ArrayLike, *, outcome: str 
             share = chosen / np.maximum(chosen.sum(axis=1, keepdims=True), 1) / comb(K, k)
             top_NK[:, k - 1] += (share * np.nan_to_num(own)).sum(axis=1)
             bottom_NK[:, k - 1] += (share * ~np.isnan(own)).sum(axis=1)
-    return _curve(top_NK, bottom_NK, outcomes, outcome)
+    return _curve(top_NK, bottom_NK, rescore(tuple(range(K))), outcomes, outcome)
 
 
 def votes(answer_NK: NDArray[np.int64]) -> Rescore:
@@ -289,14 +294,17 @@ def _codes(pools: StoredPools, name: str, answers: Mapping[tuple[str, int], str 
     return codes_NK
 
 
-def _curve(top_NK: Float, bottom_NK: Float, outcome_NK: ArrayLike, outcome: str) -> KCurve:
-    values = np.asarray(outcome_NK, np.float64)
+def _curve(top_NK: Float, bottom_NK: Float, score_NK: ArrayLike, outcome_NK: ArrayLike, outcome: str) -> KCurve:
+    scores, values = _pair(score_NK, outcome_NK)
     share = bool(np.isin(values[~np.isnan(values)], (0, 1)).all())
     top, bottom = top_NK.T, bottom_NK.T
     enough = (bottom > 0).sum(axis=1) >= 2
     effect = None
     if enough[-1]:
-        ends = (top[-1], bottom[-1], top[0], bottom[0])
+        # A uniform pick of those with a score is the best of them were all tied. The first point would not do: there a
+        # short pool weighs less than in the last one, which would call differences between prompts an effect.
+        top0_NR, bottom0_NR = by_rank(np.where(np.isnan(scores), np.nan, 0.0), values)
+        ends = (top[-1], bottom[-1], top0_NR[:, -1], bottom0_NR[:, -1])
         effect = change(*ends, share=share) if len(top) > 1 else Interval.exactly(0.0)
     return KCurve(
         outcome=outcome,

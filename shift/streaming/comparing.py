@@ -24,11 +24,12 @@ from shift.streaming.distances import (
     frechet_from_moments,
     sliced_square,
 )
-from shift.streaming.result import BlockMean, Frechet, Sliced, Streamed, Tested
+from shift.streaming.result import BlockMean, Frechet, Sliced, Streamed, Tested, untested
 from shift.streaming.source import HEAD, Rows, Source
 from shift.streaming.sums import BinSums, GroupSums, Samples, halvings, jackknife_error, redrawn
 
 BINS = 256
+MOST_BINS = 8 * BINS
 PILOT = 2048
 CHUNK = 4096
 DIRECTIONS = 128
@@ -52,8 +53,9 @@ def stream(
     """Compare two samples of any number of rows in one pass and constant memory.
 
     Rows are taken to be independent; with `paired`, pairs are. A source whose length is not known beforehand (a
-    generator) gives its first rows to the pilot, and what the longer sample has beyond the shorter's bins is never
-    redrawn.
+    generator) gives its first rows to the pilot. What the longer sample then has beyond the shorter's bins can't be
+    redrawn: where it is more than a twentieth there is no test and no interval, and `Streamed.reason` says why. The
+    same holds where one sample is more than some 70 times as large as the other.
 
     Args:
         before: rows [n, d]: a `.npy` file, an array, or an iterable of either (shards, batches, a generator).
@@ -67,8 +69,8 @@ def stream(
         progress: show a bar on stderr, where both lengths are known.
 
     Raises:
-        InputError: rows that are zero or not finite (with file and row), different widths, pairs of different length,
-            fewer than two rows.
+        InputError: rows that are zero, not finite or beyond 1e-15 to 1e15 in their largest coordinate (with file and
+            row), different widths, pairs of different length, fewer than two rows, a source that is none.
         MissingError: a file that does not exist.
     """
     if min(permutations, directions, chunk) < 1:
@@ -100,11 +102,21 @@ def _check_pairs(n: int, m: int) -> None:
 
 
 def _bins(n: int | None, m: int | None, *, paired: bool) -> tuple[int, int]:
-    """How many bins each sample is divided into: in proportion to its rows where both numbers are known."""
+    """How many bins each sample is divided into, so that few rows are in none.
+
+    In proportion to the rows where both numbers are known; else equally many, which fits samples of like size.
+    """
     if n is None or m is None or paired:
-        return min(BINS, n or BINS), min(BINS, m or BINS)
-    size = max(1, min((n + m) // (2 * BINS), min(n, m) // 16))
-    return min(n // size, 2 * BINS), min(m // size, 2 * BINS)
+        rows = m if n is None else n
+        bins = BINS if rows is None else rows // -(-rows // BINS)
+        return bins, bins
+    largest = max(1, min((n + m) // (2 * BINS), min(n, m) // 16))
+
+    def left_over(size: int) -> float:
+        return max(1 - size * min(rows // size, MOST_BINS) / rows for rows in (n, m))
+
+    size = min(range(largest, largest * 3 // 4, -1), key=left_over)
+    return min(n // size, MOST_BINS), min(m // size, MOST_BINS)
 
 
 def _pilot(x: Rows, y: Rows, bins: tuple[int, int]) -> NDArray[np.float32]:
@@ -214,6 +226,10 @@ class _Pass:
         )
 
     def _tested(self, sums: Samples, permutations: int, further_error: float = 0.0) -> Tested:
+        rows = self.rows[0], self.rows[1]
+        if untested(rows, self.bins, self._cycle):
+            value = float(redrawn(sums, 0, np.random.default_rng())[0])
+            return Tested(value, None, None, None, None)
         value_B = redrawn(sums, permutations, np.random.default_rng([self.seed, 0x5245]))
         value, null = float(value_B[0]), Null.of(value_B[1:])
         half = Z * float(np.hypot(jackknife_error(sums), further_error))

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from shift.inference import Null
 
+MOST_KEPT = 0.05
+"""The share of a sample's rows that may stay where they are in every redraw."""
+
 
 @dataclass(frozen=True)
 class Tested:
@@ -16,13 +19,15 @@ class Tested:
         low, high: a 95% interval; None where the value is not clear of its null.
         null: where it lies when bins are exchanged between the samples.
         p: of that permutation test.
+
+    Null, p and interval are None where too many rows are in no bin: `Streamed.reason`.
     """
 
     value: float
     low: float | None
     high: float | None
-    null: Null
-    p: float
+    null: Null | None
+    p: float | None
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,11 @@ class Streamed:
         return self.n - self.bins[0] * self.rows_per_bin, self.m - self.bins[1] * self.rows_per_bin
 
     @property
+    def reason(self) -> str | None:
+        """Why MMD^2 and centroid have no null, p and interval; None where they have."""
+        return untested((self.n, self.m), self.bins, self.rows_per_bin)
+
+    @property
     def regime(self) -> str:
         """How the figures were made, in words."""
         rows = f"{self.n:,} pairs" if self.paired else f"{self.n:,} and {self.m:,} rows"
@@ -143,7 +153,9 @@ class Streamed:
             f"Streamed: {rows} were read once, and all of them count; memory does not grow with them.",
             f"A pilot of {self.pilot:,} rows set bandwidth, center and histogram ranges, nothing else.",
             f"MMD^2 is taken through {self.features:,} random features (standard error {self.feature_error:.2g}).",
-            f"Its redraws and the centroid's {exchanged}"
+            f"MMD^2 and the centroid's shift have no null, p and interval: {self.reason}."
+            if self.reason
+            else f"Its redraws and the centroid's {exchanged}"
             + (f"; {stay:,} left over stay where they are." if stay else "."),
             f"Sliced W2 comes from histograms along {self.sliced_w2.directions} directions "
             f"and is off by at most {self.sliced_w2.error_bound:.2g}.",
@@ -156,3 +168,15 @@ class Streamed:
         if self.vendi is None:
             words.append(f"Rows {self.width:,} wide are too wide for covariances and the Vendi score.")
         return " ".join(words)
+
+
+def untested(rows: tuple[int, int], bins: tuple[int, int], rows_per_bin: int) -> str | None:
+    """Why bins so large can't test: so many rows are in none that their shift would be in every redraw."""
+    for side, n, b in zip(("first", "second"), rows, bins, strict=True):
+        kept = n - b * rows_per_bin
+        if kept > MOST_KEPT * n:
+            return (
+                f"{kept:,} of {n:,} rows of the {side} sample are in no bin and could not be redrawn; sources of known "
+                "length (files, arrays, lists of them) and of more equal size need not leave so many over"
+            )
+    return None

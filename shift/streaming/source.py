@@ -6,7 +6,6 @@ import mmap
 import os
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,8 +13,10 @@ from numpy.typing import NDArray
 
 from datasets_cards.errors import InputError, MissingError
 
-HEAD = 4096
-"""Rows of a source of unknown length that are held back at its beginning, for the pilot."""
+HEAD = 5120
+"""Rows of a source of unknown length that are held back at its beginning, for the pilot: it has no fewer."""
+SMALLEST, LARGEST = 1e-15, 1e15
+"""Between these a row's largest coordinate must lie: float32 holds its square, and sums of squares."""
 
 Source: TypeAlias = str | os.PathLike[str] | NDArray[Any] | Iterable[Any]
 """A `.npy` file, an array (memory-mapped or not), or an iterable of such: shards, batches, a generator."""
@@ -35,6 +36,12 @@ class Rows:
         self.name, self.bytes_read = name, 0
         whole = isinstance(source, (str, os.PathLike, np.ndarray))
         items = [source] if whole else source
+        if not whole and (hasattr(source, "shape") or not isinstance(source, Iterable)):
+            raise InputError(
+                f"is {type(source).__name__}, not rows",
+                where=name,
+                remedy="Give a numpy array (of a tensor: x.float().cpu().numpy()), a .npy file, or a list of either.",
+            )
         if isinstance(items, (list, tuple)):
             self._known = [_open(item, name if whole else f"{name}, part {i}") for i, item in enumerate(items)]
             self._more: Iterator[tuple[str, NDArray[Any]]] = iter(())
@@ -55,7 +62,8 @@ class Rows:
         """The next rows, float32 [count, d]; fewer only at the end.
 
         Raises:
-            InputError: a row that is zero or not finite, a part of another width; names the part and the row in it.
+            InputError: a row that is zero, not finite or out of float32's reach, a part of another width; names the
+                part and the row in it.
         """
         taken: list[NDArray[np.float32]] = []
         while count:
@@ -92,22 +100,29 @@ class Rows:
         _drop_pages(array)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             square_N = np.einsum("nd,nd->n", rows, rows)
-        # Squares leave float32's range before the rows do: only suspects are looked at closely.
-        for i in np.flatnonzero(~((square_N > 0) & np.isfinite(square_N))).tolist():
+        # The largest square is at least a row's mean square and at most their sum: only suspects are looked at closely.
+        for i in np.flatnonzero(~((square_N >= self.width * SMALLEST**2) & (square_N <= LARGEST**2))).tolist():
             where = f"{label}, row {start + i}"
-            if not np.isfinite(rows[i]).all():
+            largest = float(np.abs(array[start + i].astype(np.float64)).max())
+            if not np.isfinite(largest):
                 raise InputError("holds NaN or infinity", where=where, remedy="Check the embedder.")
-            if not rows[i].any():
+            if largest == 0:
                 raise InputError("is the zero vector, which has no direction", where=where, remedy="Leave it out.")
+            if not SMALLEST <= largest <= LARGEST:
+                raise InputError(
+                    f"has {largest:.2g} as its largest coordinate, outside {SMALLEST:g} to {LARGEST:g}",
+                    where=where,
+                    remedy="Multiply all rows of both samples by one number.",
+                )
         return rows
 
 
 def _open(item: Any, label: str) -> tuple[str, NDArray[Any]]:
     """An array and what to call it; files are mapped, not loaded."""
     if isinstance(item, (str, os.PathLike)):
-        label = str(item)
+        label = " ".join(str(item).split())[:200]
         remedy = "Write it with numpy.save: rows [n, d] of float32 or float16."
-        if not Path(item).is_file():
+        if not os.path.isfile(item):
             raise MissingError("no such file", where=label, remedy=remedy)
         try:
             item = np.load(item, mmap_mode="r", allow_pickle=False)
@@ -115,7 +130,12 @@ def _open(item: Any, label: str) -> tuple[str, NDArray[Any]]:
             raise InputError(f"not a whole .npy file ({error})", where=label, remedy=remedy) from error
         if not isinstance(item, np.ndarray):
             raise InputError("holds several arrays", where=label, remedy=remedy)
-    array = item if isinstance(item, np.ndarray) else np.asarray(item)
+    try:
+        array = item if isinstance(item, np.ndarray) else np.asarray(item)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, tensors on a device or with gradients
+        raise InputError(
+            f"is {type(item).__name__}, not rows", where=label, remedy="Give floating-point rows [n, d]."
+        ) from error
     if array.ndim != 2 or array.dtype.kind != "f" or not array.shape[1]:
         raise InputError(
             f"an array of {array.dtype} and shape {array.shape}", where=label, remedy="Give floating-point rows [n, d]."
