@@ -9,11 +9,12 @@ import numpy as np
 from shift.diversity import measure_diversity
 from shift.drift import LEVELS, drift
 from shift.estimates import Interval
+from shift.figures import DiversityReport, DriftReport, PoolsReport, SourceReport
 from shift.interval import Z
 from shift.ladder import Ladder
 from shift.pools import StoredPools, against, ceilings, eta_of, k_curves, likelihood_shift
 from shift.reading import Texts
-from shift.report import DiversityReport, DriftReport, PoolsReport, ShiftReport, SourceReport
+from shift.report import ShiftReport
 
 if TYPE_CHECKING:
     from datasets_cards import Artifact

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shift.figures import Decomposition, FilterReport, Interval, LegReport, NullRange
 from shift.gram import gram_of_states
 from shift.groups import NO_RELABELING, Groups
 from shift.inference import Null, p_value, redrawn_statistics
@@ -15,7 +16,6 @@ from shift.kernels import Gaussian
 from shift.ladder import Ladder
 from shift.large import EXACT, features_of, measure_long, redrawn_long
 from shift.mmd import Pass, measure_legs
-from shift.report import Decomposition, FilterReport, Interval, LegReport, NullRange
 from shift.samples import Samples
 
 Float = NDArray[np.float64]

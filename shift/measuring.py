@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets_cards.errors import InputError
 from shift.details import diversity_of, drift_of, pools_of, source_of
+from shift.figures import EmbedderReport, LegReport, MetricReport
 from shift.kernels import Gaussian
 from shift.ladder import Ladder
 from shift.legs import ANOTHER_AUTHOR, BETWEEN, LADDER, PAIR, ZERO_SELECTION, LegKind, report_legs, report_unpaired
@@ -16,7 +17,7 @@ from shift.metrics.running import measure_metrics
 from shift.moved import MovedRow, moved_rows
 from shift.pools import StoredPools
 from shift.reading import BETWEEN_RUNGS, Texts, read_between, read_texts
-from shift.report import EmbedderReport, LegReport, MetricReport, ShiftReport
+from shift.report import ShiftReport
 from shift.samples import Samples
 from shift.settings import CONDITIONAL, Settings
 

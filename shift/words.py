@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from shift.estimates import Interval
-    from shift.report import LegReport, MetricReport, ShiftReport
+    from shift.figures import Figures, LegReport, MetricReport
 
 LEVEL = 0.05
 
 
-def summary(report: ShiftReport) -> str:
+def summary(report: Figures) -> str:
     """One paragraph: is it shifted, how much against the floor, by what, and how sure that is."""
     said = [*(_of_a_ladder(report) if report.kind == "ladder" else _of_two_samples(report))]
     parts = report.decomposition
@@ -42,7 +42,7 @@ def summary(report: ShiftReport) -> str:
     return " ".join(said)
 
 
-def legs_table(report: ShiftReport) -> Table:
+def legs_table(report: Figures) -> Table:
     """The legs as a table for the terminal, each beside its floor."""
     from rich.table import Table
 
@@ -62,7 +62,7 @@ def legs_table(report: ShiftReport) -> Table:
     return table
 
 
-def metrics_table(report: ShiftReport) -> Table | None:
+def metrics_table(report: Figures) -> Table | None:
     """Every metric of the main leg beside its null; None where none was measured."""
     from rich.table import Table
 
@@ -82,7 +82,7 @@ def metrics_table(report: ShiftReport) -> Table | None:
     return table
 
 
-def rungs_table(report: ShiftReport) -> Table | None:
+def rungs_table(report: Figures) -> Table | None:
     """Likelihood and diversity of each rung; None where neither is known."""
     from rich.table import Table
 
@@ -119,7 +119,7 @@ def p_text(value: float) -> str:
     return f"p = {value:.3f}"
 
 
-def _of_a_ladder(report: ShiftReport) -> list[str]:
+def _of_a_ladder(report: Figures) -> list[str]:
     said = []
     total, labeling, selection, origin = (report.leg(name) for name in ("P->S", "P->U", "U->S", "O->S"))
     if total is None:
@@ -149,7 +149,7 @@ def _of_a_ladder(report: ShiftReport) -> list[str]:
     return said
 
 
-def _of_two_samples(report: ShiftReport) -> list[str]:
+def _of_two_samples(report: Figures) -> list[str]:
     total = report.legs[0]
     names = (f"the {report.rungs[total.end]}", f"the {report.rungs[total.start]}")
     if total.p is None:
@@ -171,7 +171,7 @@ def _disagreement(leg: LegReport) -> list[str]:
     return ["Test and interval disagree about whether that is zero: take it as undecided."]
 
 
-def _by_what(report: ShiftReport) -> list[str]:
+def _by_what(report: Figures) -> list[str]:
     """What the shift consists of, as far as metrics of the whole leg say."""
     whole = report.main_leg
     said = []
@@ -200,7 +200,7 @@ def _by_what(report: ShiftReport) -> list[str]:
     return said
 
 
-def _of_pools(report: ShiftReport) -> list[str]:
+def _of_pools(report: Figures) -> list[str]:
     """What the stored pools say: how likely the model finds its labels, and whether selection moves misbehavior."""
     if report.pools is None:
         return []
@@ -245,9 +245,9 @@ def _value(found: Interval | None) -> str:
     return "—" if found is None else f"{number(found.value)} ({number(found.low)} to {number(found.high)})"
 
 
-def _counted(report: ShiftReport) -> str:
+def _counted(report: Figures) -> str:
     return f"{report.compared} {'rows' if report.kind == 'samples' else 'prompts'}"
 
 
-def _embedder(report: ShiftReport) -> str:
+def _embedder(report: Figures) -> str:
     return report.embedder.name + (f" ({report.embedder.scope})" if report.embedder.scope else "")

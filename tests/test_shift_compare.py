@@ -128,8 +128,8 @@ def test_two_versions_of_an_artifact_are_compared_row_by_row_and_in_words(tmp_pa
     after = write_artifact(tmp_path / "b", draft)
     ladder = read_between(before, after).ladder(letters, titles=BETWEEN_RUNGS)
     assert ladder.size_N("A").tolist() == ladder.size_N("B").tolist() == [1] * 24
+    from shift.figures import EmbedderReport
     from shift.measuring import BETWEEN, _of_ladder
-    from shift.report import EmbedderReport
     from shift.settings import Settings
 
     described = EmbedderReport(name="letters", digest=None, scope=None, width=17)

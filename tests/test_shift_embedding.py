@@ -234,6 +234,22 @@ def test_prompts_that_cannot_be_meant_are_refused(folder: Path) -> None:
 # What can't be used
 
 
+def test_a_directory_of_other_things_is_refused_before_it_is_read(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "data" / "deep").mkdir(parents=True)
+    (tmp_path / "data" / "deep" / "modules.json").write_text("[]")
+    (tmp_path / "data" / "big.bin").write_bytes(b"x")
+    (tmp_path / "none").mkdir()
+    digested = []
+    monkeypatch.setattr("shift.embedding.source.file_digest", lambda path: digested.append(path) or "0")
+    with pytest.raises(InputError, match=r"data: not a sentence embedder.*modules\.json"):
+        Embedder(tmp_path / "data")
+    with pytest.raises(MissingError, match="empty directory"):
+        Embedder(tmp_path / "none")
+    assert not digested
+    Embedder(folder)
+    assert digested
+
+
 @pytest.mark.parametrize(
     ("texts", "message"),
     [

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shift import Ladder, Samples, compare, measure
+from shift.figures import Decomposition, Interval, MetricReport, NullRange
 from shift.moved import most_moved
 from shift.pictures import Picture, decomposition_bars, draw, drift_histogram, forest, ladder_strip, page
 from shift.pictures.canvas import fit, number, text_width
@@ -19,7 +20,6 @@ from shift.pictures.directions import by_shift, by_variance, displacements, prin
 from shift.pictures.drifts import bin_edges
 from shift.pictures.forest import axis_limits, in_floors
 from shift.pictures.projection import ARROWS, LONGEST, MANY, chosen_arrows, hexagons, projection
-from shift.report import Decomposition, Interval, MetricReport, NullRange
 
 
 def ladder(n: int = 30, d: int = 6, *, shift: float = 0.5, seed: int = 0, baseline: bool = True) -> Ladder:
@@ -90,6 +90,9 @@ CASES = {
     "drift of 30": lambda: drift_histogram(rng().random(30), rng(1).random(30), before="b" * 150, after="a"),
     "drift of 5000": lambda: drift_histogram(rng().random(5000), rng(1).random(5000), before="P", after="S"),
     "drift of none": lambda: drift_histogram(np.zeros(4), np.zeros(4), before="P", after="S"),
+    "drift with outliers": lambda: drift_histogram(
+        np.append(rng().random(300) / 50, [0.5, 1.2]), rng(1).random(302) / 30, before="P", after="S"
+    ),
     "forest of many": lambda: forest(MANY_METRICS),
     "forest of one": lambda: forest(MANY_METRICS[:1]),
     "forest, undefined": lambda: forest([metric(value=None, null=None, p=None, p_holm=None)]),
@@ -306,6 +309,35 @@ def test_histograms_hold_every_answer() -> None:
     assert bin_edges(np.zeros(3), 3)[-1] > 0
 
 
+def test_an_outlier_neither_squeezes_a_histogram_nor_is_lost() -> None:
+    drift, other = rng().random(500) * 0.05, rng(1).random(500) * 0.05
+    drift[:3] = 0.505
+    picture = drift_histogram(drift, other, before="P", after="S")
+    axes = picture.figure.axes[0]
+    bars = [patch for patch in axes.patches if hasattr(patch, "get_height")]
+    assert axes.get_xlim()[1] < 0.06 and sum(bar.get_height() > 0 for bar in bars) > 15
+    assert sum(bar.get_height() for bar in bars) == pytest.approx(1)
+    end = np.sort(np.concatenate([drift, other]))[989]
+    assert bars[-1].get_x() == pytest.approx(end)
+    assert bars[-1].get_height() == pytest.approx((drift >= end).mean()) and 3 / 500 <= bars[-1].get_height() < 0.03
+    assert "and beyond" in picture.svg().decode()
+    said = f"up to 0.505: {(drift >= end).sum()} answers (filled) and {(other >= end).sum()} nearest"
+    assert said in picture.caption and "mean lies" not in picture.caption
+    outline = next(patch for patch in axes.patches if not hasattr(patch, "get_height")).get_xy()
+    assert outline[:, 1].max() < 0.12 and outline[-3:, 0].max() == pytest.approx(axes.get_xlim()[1])
+
+    drift[:] = 1e-4
+    drift[:9] = 1.9
+    far = drift_histogram(drift, np.full(500, 2e-4), before="P", after="S")
+    assert "The mean lies there too" in far.caption
+    (mean, *_) = [line for line in far.figure.axes[0].lines if line.get_color() == "#d55e00"]
+    assert mean.get_xdata()[0] < far.figure.axes[0].get_xlim()[1]
+    nearly = np.zeros(500)
+    nearly[0] = 0.5
+    assert bin_edges(nearly, 500)[-1] == 0.5  # all others are equal: there is nothing to squeeze
+    assert bin_edges(np.array([0.1] * 99 + [0.19]), 99)[-1] == 0.19
+
+
 def test_a_metric_is_placed_in_units_of_its_own_null() -> None:
     assert in_floors(metric(value=5.0, null=(0.0, 1.0, 3.0))) == 2.0
     assert in_floors(metric(value=1.0, null=(0.0, 1.0, 3.0))) == 0.0
@@ -341,15 +373,16 @@ def test_the_forest_tells_tested_from_untested_and_clipped() -> None:
     assert len([patch for patch in axes.patches if patch.get_width() > 0]) == len(rows)  # each one's null
 
 
-def test_bars_begin_where_the_last_one_ended_and_add_up_to_the_total() -> None:
+def test_bars_and_intervals_all_begin_at_zero_and_add_up_to_the_total() -> None:
     found = parts(0.05, 0.045, -0.045)
-    bars = decomposition_bars(found).figure.axes[0].patches
+    picture = decomposition_bars(found)
+    bars = picture.figure.axes[0].patches
     spans = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars]
-    assert spans[0] == pytest.approx((0, 0.05)) and spans[1] == pytest.approx((0.05, 0.095))
-    assert spans[2] == pytest.approx((0.095, 0.005)) and spans[3] == pytest.approx((0, found.total.value))
-    lines = decomposition_bars(found).figure.axes[0].lines
+    assert np.allclose(spans, [(0, 0.05), (0, 0.045), (0, -0.09), (0, found.total.value)])
+    assert "sum of the three" in picture.caption and "its own bar" in picture.caption
+    lines = picture.figure.axes[0].lines
     ends = [tuple(line.get_xdata()) for line in lines if line.get_linewidth() == 1.4]
-    expected = [(0.04, 0.06), (0.085, 0.105), (-0.005, 0.015), (-0.005, 0.015)]
+    expected = [(0.04, 0.06), (0.035, 0.055), (-0.1, -0.08), (-0.005, 0.015)]
     assert np.allclose(ends, expected)
 
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from datasets_cards.errors import InputError
+from shift.figures import MetricReport, NullRange
 from shift.groups import NO_RELABELING, Groups
 from shift.inference import Null, holm, p_value, redrawn_statistics
 from shift.metrics import METRICS
 from shift.metrics.centroid import Centroid
 from shift.metrics.protocol import Float, KernelMetric, Metric
 from shift.progress import bar
-from shift.report import MetricReport, NullRange
 from shift.samples import Samples
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from shift.pictures.canvas import (
     AFTER,
     INK,
+    MUTED,
     WIDTH,
     Picture,
     blank,
@@ -36,8 +37,8 @@ def drift_histogram(drift_N: Float, other_N: Float, *, before: str, after: str) 
     edges = bin_edges(np.concatenate([drift_N, other_N]), n)
     end, last = edges[-1], edges[-1]
     mean, share = float(drift_N.mean()), float((drift_N > other_N).mean())
-    beyond = int((drift_N > end).sum()), int((other_N > end).sum())
-    if any(beyond):  # a bin more, for all of them
+    largest = float(max(drift_N.max(), other_N.max()))
+    if largest > end:  # a bin more, for all from there on
         last = 2 * end - edges[-2]
         edges = [*edges, last]
     with house_style():
@@ -55,7 +56,7 @@ def drift_histogram(drift_N: Float, other_N: Float, *, before: str, after: str) 
         if last > end:
             axes.axvline(end, color=MUTED, lw=1, ls=":", zorder=1)
             words = f"{number(end)} and beyond"
-            write(figure, WIDTH - 16, TOP + HEIGHT + 18, words, size=11.5, color=MUTED, align="right")
+            write(figure, WIDTH - 16, TOP + HEIGHT + 16, words, size=11.5, color=MUTED, align="right")
             # Numbers stop short of these words.
             room = 1 - (text_width(words, size=11.5) + 36) / (WIDTH - LEFT - 16)
             axes.set_xticks([x for x in axes.get_xticks() if 0 <= x <= room * last])
@@ -73,8 +74,9 @@ def drift_histogram(drift_N: Float, other_N: Float, *, before: str, after: str) 
         "it could as well be another prompt's answer. Two draws of one model drift too: drift alone is no shift."
     )
     if last > end:
+        beyond = int((drift_N >= end).sum()), int((other_N >= end).sum())
         caption += (
-            f" The last bin holds all that is beyond {number(end)}, to {number(float(max(drift_N.max(), other_N.max())))}: "
+            f" The last bin holds all from {number(end)} on, up to {number(largest)}: "
             f"{beyond[0]:,} answers (filled) and {beyond[1]:,} nearest distances (outline)."
         )
         caption += " The mean lies there too." if mean > end else ""

@@ -26,7 +26,7 @@ from shift.pictures.canvas import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from shift.report import MetricReport
+    from shift.figures import MetricReport
 
 
 ROW, HEAD, TOP = 27, 34, 4

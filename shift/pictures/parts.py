@@ -22,7 +22,7 @@ from shift.pictures.canvas import (
 )
 
 if TYPE_CHECKING:
-    from shift.report import Decomposition, Interval
+    from shift.figures import Decomposition, Interval
 
 LEFT, RIGHT, TOP, ROW = 250, 640, 16, 46
 
@@ -59,8 +59,9 @@ def decomposition_bars(parts: Decomposition) -> Picture:
         write(figure, x, y, f"squared shift, {parts.n:,} prompts", size=12, align="center")
     caption = (
         "Every bar begins at zero, and each line is the 95% interval of its own bar. The total is the sum of the three "
-        "above it: labeling + selection + 2 × cross. A cross term to the left means that selection takes back some of what labeling moved. Estimates "
-        "are unbiased and may fall below zero where nothing has moved; intervals of squares begin at zero."
+        "above it: labeling + selection + 2 × cross. A cross term to the left means that selection takes back some of "
+        "what labeling moved. Estimates are unbiased and may fall below zero where nothing has moved; intervals of "
+        "squares begin at zero."
     )
     return Picture("decomposition", "Labeling and selection", caption, figure)
 

@@ -24,7 +24,7 @@ from shift.pictures.canvas import (
 )
 
 if TYPE_CHECKING:
-    from shift.report import LegReport
+    from shift.figures import LegReport
 
 SIDE, TOP, SPAN = 80, 50, 58
 
