@@ -114,6 +114,11 @@ def number(value: float) -> str:
     return f"{value:.3g}" if value == 0 or abs(value) >= 1e-4 else f"{value:.1e}"
 
 
+def scorer_text(name: str | None) -> str:
+    """A scorer's name as it stands in a sentence; `-entropy` prefers low entropies."""
+    return f"low {name[1:]}" if name and name.startswith("-") else str(name)
+
+
 def p_text(value: float) -> str:
     """A p-value as it stands in a sentence."""
     return f"p = {value:.3f}"
@@ -217,7 +222,7 @@ def _of_pools(report: Figures) -> list[str]:
     if eta.call is not None and eta.effect is not None:
         verb = {"raises": "raises", "lowers": "lowers"}.get(eta.call, "has no clear effect on")
         said.append(
-            f"Within these pools, choosing by {eta.scorer} {verb} misbehavior: "
+            f"Within these pools, choosing by {scorer_text(eta.scorer)} {verb} misbehavior: "
             f"{eta.effect.value:+.2f} ({eta.effect.low:+.2f} to {eta.effect.high:+.2f})."
         )
     if broken := [check.name for check in report.pools.checks if not check.holds]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shift.pictures.canvas import AFTER, MUTED, WIDTH, Picture, blank, house_style, panel, write
+from shift.words import scorer_text
 
 if TYPE_CHECKING:
     from shift.pools import KCurves
@@ -37,7 +38,8 @@ def k_curve_panels(found: KCurves) -> Picture:
             write(figure, left, 20, NAMES.get(curve.outcome, curve.outcome), bold=True, room=width)
             write(figure, left + width / 2, TOP + HEIGHT + 42, "best of k", size=12, color=MUTED, align="center")
     caption = (
-        f"Expected outcome when the best of only k of the {found.size} stored candidates by {found.scorer} is kept, an "
-        "average over all choices of k; shaded: 95% intervals over prompts. k = 1 is a uniform pick."
+        f"Expected outcome when the best of only k of the {found.size} stored candidates is kept, by "
+        f"{scorer_text(found.scorer)}: an average over all choices of k; shaded: 95% intervals over prompts. k = 1 is "
+        "uniform pick. Where some pools are smaller, larger k averages over fewer prompts."
     )
     return Picture("k-curves", "Had fewer candidates been drawn", caption, figure)
