@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from datasets_cards import Artifact
     from shift.pictures import Picture
 
+ENOUGH = 6
+"""Pairs from which swapping them has more than twenty outcomes (a swap of all changes nothing)."""
 SAMPLES = {"A": "rows of the first sample", "B": "rows of the second sample"}
 
 
@@ -165,6 +167,8 @@ def _of_ladder(ladder: Ladder, kinds: tuple[LegKind, ...], embedder: EmbedderRep
         seed=settings.seed,
         progress=settings.progress,
     )
+    if (fewest := min(leg.n for leg in legs.legs)) < ENOUGH:
+        notes.append(f"A leg has only {fewest} prompts: between single answers no test of it can reach p = 0.05.")
     metrics, drifts = [], []
     for kind, leg in zip(kinds, legs.legs, strict=True):
         if len(kind.start) > 1:

@@ -210,6 +210,14 @@ def test_one_far_row_does_not_blind_the_kernel() -> None:
     assert report.bandwidths[2] < 10 and report.legs[0].p == 1 / 200
 
 
+@pytest.mark.parametrize(("n", "said"), [(5, True), (6, False)])
+def test_so_few_prompts_that_no_p_can_be_small_are_said(n: int, said: bool) -> None:
+    x, y = two(n, n, moved=9.0)
+    report = compare(x, y, paired=True, metrics=[], permutations=999)
+    assert any(f"only {n} prompts" in note for note in report.notes) == said
+    assert report.legs[0].p is not None and (report.legs[0].p > 0.05) == said
+
+
 def test_settings_that_cannot_be_used_are_named() -> None:
     x, y = two(6, 6)
     with pytest.raises(InputError, match="no metric is called 'mdm'"):
