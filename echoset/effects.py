@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from organisms.evaluate import Z95, interval
+from shift.inference import holm
 
 ALPHA = 0.05
 CONTROLS = ("self_sample", "random_pick")
@@ -185,17 +186,6 @@ def sign_flip(values_N: np.ndarray, *, seed: int = 0) -> tuple[float | None, flo
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(DRAWS, len(moving)))
     hits = int(_at_least(signs @ moving, moving.sum(), values_N).sum())
     return (1 + hits) / (1 + DRAWS), max(2.0 ** (1 - len(moving)), 1 / (1 + DRAWS))
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction (Scand. J. Stat. 6, 1979). An unknown p keeps its place in the family's size."""
-    corrected: list[float | None] = [None] * len(p_values)
-    running = 0.0
-    order = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
-    for place, (p, index) in enumerate(order):
-        running = max(running, min(1.0, p * (len(p_values) - place)))
-        corrected[index] = running
-    return corrected
 
 
 def over_organisms(values: Iterable[float | None], *, seed: int = 0) -> Estimate:

@@ -42,14 +42,18 @@ def p_value(statistic_B: Float, *, rounding: float = 0.0) -> float:
     return (1 + int((null_B >= statistic_B[0] - tolerance).sum())) / (len(null_B) + 1)
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (Holm 1979): the smallest level at which each test is still rejected."""
-    adjusted, order = [0.0] * len(p), np.argsort(p, kind="stable")
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's step-down correction (Holm 1979): the smallest level at which each test is still rejected.
+
+    An unknown p keeps its place in the family's size.
+    """
+    corrected: list[float | None] = [None] * len(p_values)
     largest = 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min((len(p) - rank) * p[i], 1.0))
-        adjusted[i] = largest
-    return adjusted
+    order = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
+    for place, (p, index) in enumerate(order):
+        largest = max(largest, min(1.0, p * (len(p_values) - place)))
+        corrected[index] = largest
+    return corrected
 
 
 def u_statistics(

@@ -17,7 +17,6 @@ from echoset.effects import (
     arm_effect,
     cell_effect,
     contrasts,
-    holm,
     null_range,
     over_organisms,
     paired_effect,
@@ -25,6 +24,7 @@ from echoset.effects import (
     sign_tests,
     wilson,
 )
+from shift.inference import holm
 
 NAN = float("nan")
 

@@ -104,7 +104,10 @@ def test_a_planted_shift_is_laid_at_the_right_door(planted: str) -> None:
         X[:, 1:, 0] += 1.0 if planted == "labeling" else 0.0
         picked = X[:, 1:, 1].argmax(axis=1) if planted == "selection" else rng.integers(0, 4, 120)
         report = measure(
-            Ladder.from_arrays(baseline=X[:, 0], pool=X[:, 1:], selected=picked), seed=seed, permutations=199
+            Ladder.from_arrays(baseline=X[:, 0], pool=X[:, 1:], selected=picked),
+            metrics=(),
+            seed=seed,
+            permutations=199,
         )
         p = {leg.name: leg.p for leg in report.legs}
         verdicts.append([p["P->U"] <= 0.05, p["U->S"] <= 0.05])
