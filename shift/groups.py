@@ -24,6 +24,30 @@ STATES = 2048
 
 
 @dataclass(frozen=True)
+class StateRows:
+    """The rows of two samples in the order of their states: what a Gram matrix of states is made from.
+
+    Attributes:
+        points_MD: the rows.
+        prompt_M: the prompt of each.
+        state_M: the state of each, ascending.
+        states: how many there are.
+        prompts_ND: the embedded prompts, where they are known.
+    """
+
+    points_MD: NDArray[np.float32]
+    prompt_M: NDArray[np.int64]
+    state_M: NDArray[np.int64]
+    states: int
+    prompts_ND: NDArray[np.float32] | None
+
+    @property
+    def layout(self) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+        """State and prompt of each row, and the number of states, as `shift.gram` takes them."""
+        return self.state_M, self.prompt_M, self.states
+
+
+@dataclass(frozen=True)
 class Kind:
     """Groups of one shape that are redrawn alike.
 
@@ -100,6 +124,11 @@ class Groups:
             movable += min(taken) if len(offsets) > 1 or shape[1] < 0 else 0
         prompts = (int((first_N > 0).sum()), int((second_N > 0).sum()), samples.paired)
         return cls(np.concatenate(order), np.concatenate(state), used, tuple(kinds), prompts, movable)
+
+    def arranged(self, samples: Samples) -> StateRows:
+        """The samples' rows in the order of their states."""
+        rows = self.order_M
+        return StateRows(samples.points_MD[rows], samples.prompt_M[rows], self.state_M, self.states, samples.prompts_ND)
 
     @property
     def shared_S(self) -> NDArray[np.bool_]:

@@ -140,10 +140,8 @@ def redrawn_long(
     groups = Groups.of(samples, rng)
     if samples.identical:
         return np.zeros(permutations + 1)
-    rows = groups.order_M
-    gram_SS = gram_of_features(
-        lambda some: features(samples.points_MD[rows[some]]), groups.state_M, samples.prompt_M[rows], groups.states
-    )
+    rows = groups.arranged(samples)
+    gram_SS = gram_of_features(lambda some: features(rows.points_MD[some]), *rows.layout)
     return redrawn_statistics(gram_SS, groups, permutations, rng)
 
 

@@ -195,9 +195,8 @@ class _Run:
         samples = Samples.from_ladder(self.ladder, start, end)
         rng = np.random.default_rng([self.seed, 5])
         groups = Groups.of(samples, rng)
-        rows = groups.order_M
-        kernel = Gaussian.fit(samples.points_MD[rows], sigma=self.kernel.sigma)
-        gram_SS = gram_of_states(kernel, groups.state_M, samples.prompt_M[rows], groups.states)
+        rows = groups.arranged(samples)
+        gram_SS = gram_of_states(Gaussian.fit(rows.points_MD, sigma=self.kernel.sigma), *rows.layout)
         return redrawn_statistics(gram_SS, groups, self.permutations, rng) * (not samples.identical)
 
     def at_length(self) -> tuple[dict[str, _Found], Parts | None, None]:
@@ -225,12 +224,11 @@ def report_unpaired(samples: Samples, kernel: Gaussian, *, permutations: int, se
     """The squared shift between two samples whose prompts are not, or not all, the same."""
     rng = np.random.default_rng([seed, 5])
     groups = Groups.of(samples, rng)
-    rows = groups.order_M
-    at_rows = Gaussian.fit(samples.points_MD[rows], sigma=kernel.sigma)
-    gram_SS = gram_of_states(at_rows, groups.state_M, samples.prompt_M[rows], groups.states)
+    rows = groups.arranged(samples)
+    gram_SS = gram_of_states(Gaussian.fit(rows.points_MD, sigma=kernel.sigma), *rows.layout)
     statistic_B = redrawn_statistics(gram_SS, groups, permutations, rng)
     low = high = None
-    if not samples.paired and samples.n == len(rows):
+    if not samples.paired and samples.n == len(rows.state_M):
         with_self_SS = gram_SS + np.diag(np.bincount(groups.state_M, minlength=groups.states).astype(float))
         if groups.fewest >= FEWEST:
             low, high = unpaired_interval(with_self_SS, groups, statistic_B[0], redraws=permutations, rng=rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,10 @@ class Examination:
 
     def pictures(self) -> list[Picture]:
         """Every picture that there are figures for."""
+        return self._drawn
+
+    @cached_property
+    def _drawn(self) -> list[Picture]:
         from shift.pictures import draw
 
         return draw(self.report, self.ladder)
@@ -126,9 +131,9 @@ def examine(
         prompts=chosen.metrics is None or CONDITIONAL in chosen.metrics,
     )
     described = EmbedderReport(name=model.name, digest=model.digest, scope=model.scope, width=_width(ladder))
-    report = _of_ladder(ladder, LADDER if against is None else BETWEEN, described, chosen)
+    report = _of_ladder(ladder, LADDER if against is None else BETWEEN, described, chosen, texts)
     notes = list(report.notes)
-    more: dict[str, Any] = {"diversity": diversity_of(ladder, texts, chosen.seed)}
+    more: dict[str, Any] = {}
     if model.truncated:
         notes.append(
             f"{model.truncated} texts are longer than the embedder's {model.max_tokens} tokens; "
@@ -146,7 +151,13 @@ def examine(
     return Examination(report.model_copy(update=more), ladder, texts)
 
 
-def _of_ladder(ladder: Ladder, kinds: tuple[LegKind, ...], embedder: EmbedderReport, settings: Settings) -> ShiftReport:
+def _of_ladder(
+    ladder: Ladder,
+    kinds: tuple[LegKind, ...],
+    embedder: EmbedderReport,
+    settings: Settings,
+    texts: Texts | None = None,
+) -> ShiftReport:
     kernel = Gaussian.fit(ladder.points_ND, seed=settings.seed)
     notes = list(ladder.notes)
     if kernel.degenerate:
@@ -202,7 +213,7 @@ def _of_ladder(ladder: Ladder, kinds: tuple[LegKind, ...], embedder: EmbedderRep
         drift=drifts,
         metrics=metrics,
         filter=legs.filter,
-        diversity=diversity_of(ladder, None, settings.seed),
+        diversity=diversity_of(ladder, texts, settings.seed),
         pools=None,
         notes=notes + legs.notes,
     )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shift.gram import gram_of_features
+from shift.groups import StateRows
 from shift.kernels import Linear
 from shift.metrics.protocol import Float
 
@@ -23,19 +24,9 @@ class Centroid:
         "agree, whatever else differs."
     )
 
-    def gram(
-        self,
-        points_MD: NDArray[np.float32],
-        prompt_M: NDArray[np.int64],
-        state_M: NDArray[np.int64],
-        states: int,
-        *,
-        prompts_ND: NDArray[np.float32] | None,
-        seed: int,
-        progress: bool,
-    ) -> Float:
+    def gram(self, rows: StateRows, *, seed: int) -> Float:
         """Exact, in time linear in the rows."""
-        return gram_of_features(Linear.fit(points_MD).features, state_M, prompt_M, states)
+        return gram_of_features(Linear.fit(rows.points_MD).features, *rows.layout)
 
     def parts(self, points_MD: NDArray[np.float32], first_M: Float, second_M: Float) -> dict[str, float | None]:
         """The cosine between the two averages (None where one of them is zero)."""

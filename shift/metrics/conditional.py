@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from datasets_cards.errors import InputError
 from shift.gram import gram_of_states
+from shift.groups import StateRows
 from shift.kernels import Gaussian, Product
 from shift.metrics.protocol import Float
 
@@ -24,19 +22,9 @@ class ConditionalMmd:
         "answers to like prompts are alike."
     )
 
-    def gram(
-        self,
-        points_MD: NDArray[np.float32],
-        prompt_M: NDArray[np.int64],
-        state_M: NDArray[np.int64],
-        states: int,
-        *,
-        prompts_ND: NDArray[np.float32] | None,
-        seed: int,
-        progress: bool,
-    ) -> Float:
+    def gram(self, rows: StateRows, *, seed: int) -> Float:
         """Exact, in blocks; needs the embedded prompts."""
-        if prompts_ND is None:
+        if rows.prompts_ND is None:
             raise InputError("the prompts were not embedded", remedy="Measure an artifact, or give points of prompts.")
-        kernel = Product.fit(prompts_ND, prompt_M, Gaussian.fit(points_MD, seed=seed), seed=seed)
-        return gram_of_states(kernel, state_M, prompt_M, states)
+        kernel = Product.fit(rows.prompts_ND, rows.prompt_M, Gaussian.fit(rows.points_MD, seed=seed), seed=seed)
+        return gram_of_states(kernel, *rows.layout)

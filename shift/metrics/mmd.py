@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from shift.gram import gram_of_states
+from shift.groups import StateRows
 from shift.kernels import Gaussian
 from shift.metrics.protocol import Float
 
@@ -23,16 +21,6 @@ class Mmd:
         "slightly negative by chance."
     )
 
-    def gram(
-        self,
-        points_MD: NDArray[np.float32],
-        prompt_M: NDArray[np.int64],
-        state_M: NDArray[np.int64],
-        states: int,
-        *,
-        prompts_ND: NDArray[np.float32] | None,
-        seed: int,
-        progress: bool,
-    ) -> Float:
+    def gram(self, rows: StateRows, *, seed: int) -> Float:
         """Exact, in blocks."""
-        return gram_of_states(Gaussian.fit(points_MD, seed=seed), state_M, prompt_M, states)
+        return gram_of_states(Gaussian.fit(rows.points_MD, seed=seed), *rows.layout)

@@ -8,6 +8,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from shift.groups import StateRows
+
 Float = NDArray[np.float64]
 
 Statistic = Callable[[Float, Float], Mapping[str, float | None]]
@@ -85,27 +87,12 @@ class KernelMetric(Protocol):
         """A sentence for a newcomer."""
         ...
 
-    def gram(
-        self,
-        points_MD: NDArray[np.float32],
-        prompt_M: NDArray[np.int64],
-        state_M: NDArray[np.int64],
-        states: int,
-        *,
-        prompts_ND: NDArray[np.float32] | None,
-        seed: int,
-        progress: bool,
-    ) -> Float:
+    def gram(self, rows: StateRows, *, seed: int) -> Float:
         """Kernel values summed over pairs of rows of two states, pairs of one prompt left out, [states, states].
 
         Args:
-            points_MD: rows in the order of their states.
-            prompt_M: the prompt of each.
-            state_M: the state of each, ascending.
-            states: how many there are.
-            prompts_ND: the embedded prompts, where they are known.
+            rows: in the order of their states.
             seed: of anything drawn.
-            progress: show a bar on stderr.
 
         Raises:
             InputError: rows that the metric can't be defined on.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shift.gram import gram_of_features
+from shift.groups import StateRows
 from shift.metrics.protocol import Float
 from shift.random_features import RandomFeatures
 
@@ -23,20 +23,10 @@ class RandomFeatureMmd:
     title: str = "random-feature MMD²"
     meaning: str = "MMD² through random features of its kernel: for more rows than can be compared pair by pair."
 
-    def gram(
-        self,
-        points_MD: NDArray[np.float32],
-        prompt_M: NDArray[np.int64],
-        state_M: NDArray[np.int64],
-        states: int,
-        *,
-        prompts_ND: NDArray[np.float32] | None,
-        seed: int,
-        progress: bool,
-    ) -> Float:
+    def gram(self, rows: StateRows, *, seed: int) -> Float:
         """In time linear in the rows."""
-        pilot_ND = points_MD
-        if len(points_MD) > PILOT:
-            pilot_ND = points_MD[np.random.default_rng([seed, 6]).choice(len(points_MD), PILOT, replace=False)]
+        pilot_ND = rows.points_MD
+        if len(pilot_ND) > PILOT:
+            pilot_ND = pilot_ND[np.random.default_rng([seed, 6]).choice(len(pilot_ND), PILOT, replace=False)]
         features = RandomFeatures.fit(pilot_ND, seed=seed)
-        return gram_of_features(lambda rows: features(points_MD[rows]), state_M, prompt_M, states)
+        return gram_of_features(lambda some: features(rows.points_MD[some]), *rows.layout)

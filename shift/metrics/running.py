@@ -69,16 +69,7 @@ def _kernel(
     rng: np.random.Generator,
 ) -> MetricReport:
     groups = Groups.of(samples, rng)
-    rows = groups.order_M
-    gram_SS = metric.gram(
-        samples.points_MD[rows],
-        samples.prompt_M[rows],
-        groups.state_M,
-        groups.states,
-        prompts_ND=samples.prompts_ND,
-        seed=seed,
-        progress=False,
-    )
+    gram_SS = metric.gram(groups.arranged(samples), seed=seed)
     statistic_B = redrawn_statistics(gram_SS, groups, permutations, rng)
     if samples.identical:
         statistic_B = np.zeros_like(statistic_B)
