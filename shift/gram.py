@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_cards.errors import InputError
-from shift.kernels import FromSquares, Kernel, Rows
+from shift.kernels import Kernel, Rows
 from shift.progress import bar
 
 Float = NDArray[np.float64]
@@ -52,35 +52,15 @@ def gram_of_states(
         InputError: states that are out of range or not sorted, lengths that don't pair up.
     """
     layout = _Layout.of(len(kernel), state_M, prompt_M, states, block)
-    return _sums(lambda rows, cols: iter([kernel.block(rows, cols)]), 1, layout, progress)[0]
-
-
-def grams_of_states(
-    kernels: Sequence[FromSquares],
-    state_M: NDArray[np.integer],
-    prompt_M: NDArray[np.integer],
-    states: int,
-    *,
-    block: int = 1024,
-    progress: bool = False,
-) -> list[Float]:
-    """`gram_of_states` of several kernels that share their `squares`, for the matrix products of one.
-
-    Raises:
-        InputError: kernels made from different squares, and whatever `gram_of_states` raises.
-    """
-    if not kernels or any(kernel.squares is not kernels[0].squares for kernel in kernels):
-        raise InputError("the kernels share no squares", remedy="Make one from the other's, as Distance(gauss.squares)")
-    squares = kernels[0].squares
-
-    def blocks(rows: slice, cols: slice) -> Iterator[NDArray[np.float32]]:
-        power = squares.block(rows, cols)
-        for kernel in kernels[:-1]:
-            yield kernel.of(power.copy())
-        yield kernels[-1].of(power)
-
-    layout = _Layout.of(len(squares), state_M, prompt_M, states, block)
-    return _sums(blocks, len(kernels), layout, progress)
+    gram = np.zeros((len(layout.used), len(layout.used)))
+    pairs = list(combinations_with_replacement(layout.parts, 2))
+    for rows, cols in bar(pairs, "Kernel blocks", show=progress):
+        values = kernel.block(rows.rows, cols.rows)
+        values[_equal_prompts(rows, cols)] = 0
+        found = _run_sums(_run_sums(values, rows.starts).T.astype(np.float64), cols.starts).T
+        # The matrix gets its mirror image at the end; a block on the diagonal holds both halves already.
+        gram[rows.states, cols.states] += found if rows is not cols else found / 2
+    return layout.spread(gram + gram.T)
 
 
 def gram_of_features(
@@ -199,25 +179,6 @@ class _Layout:
         out = np.zeros((self.states, self.states))
         out[np.ix_(self.used, self.used)] = gram
         return out
-
-
-def _sums(
-    blocks: Callable[[slice, slice], Iterator[NDArray[np.float32]]],
-    kernels: int,
-    layout: _Layout,
-    progress: bool,
-) -> list[Float]:
-    """The Gram matrix over states of each kernel that `blocks` yields."""
-    grams = [np.zeros((len(layout.used), len(layout.used))) for _ in range(kernels)]
-    pairs = list(combinations_with_replacement(layout.parts, 2))
-    for rows, cols in bar(pairs, "Kernel blocks", show=progress):
-        equal = _equal_prompts(rows, cols)
-        for gram, values in zip(grams, blocks(rows.rows, cols.rows), strict=True):
-            values[equal] = 0
-            found = _run_sums(_run_sums(values, rows.starts).T.astype(np.float64), cols.starts).T
-            # Every matrix gets its mirror image at the end; a block on the diagonal holds both halves already.
-            gram[rows.states, cols.states] += found if rows is not cols else found / 2
-    return [layout.spread(gram + gram.T) for gram in grams]
 
 
 def _starts(sorted_M: Int) -> Int:

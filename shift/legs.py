@@ -220,12 +220,14 @@ class _Run:
         return found, decomposed, None
 
 
-def report_unpaired(samples: Samples, kernel: Gaussian, *, permutations: int, seed: int) -> LegReport:
+def report_unpaired(
+    samples: Samples, kernel: Gaussian, *, permutations: int, seed: int, progress: bool = False
+) -> LegReport:
     """The squared shift between two samples whose prompts are not, or not all, the same."""
     rng = np.random.default_rng([seed, 5])
     groups = Groups.of(samples, rng)
     rows = groups.arranged(samples)
-    gram_SS = gram_of_states(Gaussian.fit(rows.points_MD, sigma=kernel.sigma), *rows.layout)
+    gram_SS = gram_of_states(Gaussian.fit(rows.points_MD, sigma=kernel.sigma), *rows.layout, progress=progress)
     statistic_B = redrawn_statistics(gram_SS, groups, permutations, rng)
     low = high = None
     if not samples.paired and samples.n == len(rows.state_M):

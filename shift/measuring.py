@@ -224,7 +224,9 @@ def _of_samples(samples: Samples, settings: Settings, *, named: bool) -> ShiftRe
     if samples.paired == samples.n:
         return _of_ladder(samples.ladder(SAMPLES), (PAIR,), described, settings)
     kernel = Gaussian.fit(samples.points_MD, seed=settings.seed)
-    leg = report_unpaired(samples, kernel, permutations=settings.permutations, seed=settings.seed)
+    leg = report_unpaired(
+        samples, kernel, permutations=settings.permutations, seed=settings.seed, progress=settings.progress
+    )
     metrics = measure_metrics(
         samples,
         "A",

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets_cards.errors import InputError
-from shift.gram import gram_of_features, gram_of_states, grams_of_states
+from shift.gram import gram_of_features, gram_of_states
 from shift.kernels import Distance, Gaussian, Kernel, Linear, Product, Squares, inner
 from shift.kernels.rows import median_distance
 
@@ -128,17 +128,6 @@ def test_with_a_state_for_each_row_it_is_the_gram_matrix_and_exactly_zero_where_
     same = prompt[:, None] == prompt
     assert same.sum() == 600 and (G[same] == 0).all()
     np.testing.assert_allclose(G[~same], naive("gaussian", X)[~same], atol=1e-6)
-
-
-def test_kernels_that_share_squares_give_what_each_gives_alone() -> None:
-    X = np.random.default_rng(2).normal(size=(90, 5))
-    gaussian = Gaussian.fit(X)
-    kernels = [gaussian, Distance(gaussian.squares), Gaussian(gaussian.squares, gaussian.sigma, octaves=1)]
-    args = (np.arange(90) // 10, np.arange(90) // 3, 9)
-    for kernel, shared in zip(kernels, grams_of_states(kernels, *args, block=32), strict=True):
-        np.testing.assert_array_equal(shared, gram_of_states(kernel, *args, block=32))
-    with pytest.raises(InputError, match="share no squares"):
-        grams_of_states([gaussian, Distance.fit(X)], *args)
 
 
 def test_slices_and_index_arrays_name_the_same_rows() -> None:

@@ -4,8 +4,8 @@ from shift.kernels.distance import Distance
 from shift.kernels.gaussian import Gaussian
 from shift.kernels.linear import Linear
 from shift.kernels.product import Product
-from shift.kernels.protocol import FromSquares, Kernel
+from shift.kernels.protocol import Kernel
 from shift.kernels.rows import Rows
 from shift.kernels.squares import Squares
 
-__all__ = ["Distance", "FromSquares", "Gaussian", "Kernel", "Linear", "Product", "Rows", "Squares"]
+__all__ = ["Distance", "Gaussian", "Kernel", "Linear", "Product", "Rows", "Squares"]
