@@ -13,6 +13,7 @@ from datasets_cards.card import CARD_FILE, render_card
 from datasets_cards.errors import InputError
 from datasets_cards.leaks import refuse_leaks, strings
 from datasets_cards.storage import exclusive, replace_files, storage_errors
+from datasets_cards.versions import bumped
 
 _ATTACHED = re.compile(r"(shift|effects)/[A-Za-z0-9][A-Za-z0-9._-]*\.(json|md|png|svg|html)", re.ASCII)
 
@@ -49,10 +50,9 @@ def attach(artifact: Artifact, files: Mapping[str, bytes], *, summary: str = "")
         entries = {file.path: file for file in manifest.files}
         if all(entries.get(name) == file for name, file in fresh.items()):
             return Artifact.open(artifact.path)
-        major, minor, patch = m.parse_version(manifest.version)
         listed = list((entries | fresh).values())
-        bumped = manifest.model_copy(update={"version": f"v{major}.{minor}.{patch + 1}", "files": listed})
-        seal(artifact.path, bumped, wanted)
+        grown = manifest.model_copy(update={"version": bumped(manifest.version, "patch"), "files": listed})
+        seal(artifact.path, grown, wanted)
     return Artifact.open(artifact.path)
 
 

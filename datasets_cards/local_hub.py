@@ -18,9 +18,10 @@ from datasets_cards.artifact import STORE_FILE, Artifact
 from datasets_cards.attaching import seal
 from datasets_cards.card import CARD_FILE
 from datasets_cards.errors import ConflictError, InputError, IntegrityError, MissingError
-from datasets_cards.manifest import MANIFEST_FILE, Manifest, Parent, parse_version
+from datasets_cards.manifest import MANIFEST_FILE, Manifest, Parent
 from datasets_cards.storage import exclusive, move_into_place, new_folder, replace_files, storage_errors
 from datasets_cards.verify import verify
+from datasets_cards.versions import parse_version
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}", re.ASCII)
 

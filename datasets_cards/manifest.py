@@ -17,25 +17,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from datasets_cards.canonical import canonical_json, sha256_hex
 from datasets_cards.errors import InputError, IntegrityError, MissingError, StorageError
+from datasets_cards.versions import UNPUBLISHED, parse_version
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 PACKAGES = ("echoset", "torch", "transformers", "tokenizers", "peft", "vllm", "openai", "pyarrow", "numpy")
-_VERSION = re.compile(r"v(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})", re.ASCII)
 _FILE_PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?", re.ASCII)
-
-
-def parse_version(text: str) -> tuple[int, int, int]:
-    """The three numbers of `vMAJOR.MINOR.PATCH`.
-
-    Raises:
-        InputError: any other shape.
-    """
-    match = _VERSION.fullmatch(text)
-    if not match:
-        raise InputError(f"{text!r} is not a version", remedy="Versions look like v1.0.0")
-    major, minor, patch = match.groups()
-    return int(major), int(minor), int(patch)
 
 
 def _version_string(text: str) -> str:
@@ -189,6 +176,7 @@ class Manifest(_Part):
 
     Attributes:
         version: the artifact's own version; v0.0.0 where it was never published.
+        repository: `ORG/NAME` of the Hub repository that this version was published in, or None.
         seeds: every seed by what it seeded, `run` first of all.
         scorers: each scorer's accuracy on held-out pairs, None where none was measured.
         scorer_settings: what else each scorer's scores depend on, such as a reward model.
@@ -198,7 +186,8 @@ class Manifest(_Part):
     """
 
     schema_version: int = SCHEMA_VERSION
-    version: Version = "v0.0.0"
+    version: Version = UNPUBLISHED
+    repository: str | None = None
     parent: Parent | None = None
     source: Source
     model: Model

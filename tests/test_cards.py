@@ -9,7 +9,8 @@ from drafts import make_draft
 
 from datasets_cards import Artifact, InputError, ScorerCheck, attach, cache_dir, write_artifact
 from datasets_cards.card import BEGIN, END, render_card
-from datasets_cards.manifest import Labeler, parse_version
+from datasets_cards.manifest import Labeler
+from datasets_cards.versions import parse_version
 
 GOLDEN = Path(__file__).parent / "golden"
 SUMMARY = "The labels moved by MMD^2 = 0.103 [0.051, 0.155]; the null floor is 0.004."
