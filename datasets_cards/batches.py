@@ -54,6 +54,8 @@ def check_batch(
             raise InputError(f"two candidates with index {c.index} ({c.role}, {c.view}) in one pool", where=c.id)
         if c.index < 0:
             raise InputError(f"a candidate has the index {c.index}", where=c.id, remedy="Count from 0")
+        if len({score.scorer for score in c.scores}) < len(c.scores):
+            raise InputError(f"candidate {c.index} has two scores of one scorer", where=c.id, remedy="Keep one of them")
         keys.add(key)
         if c.finish_reason != "error" and (c.role == "candidate" or (c.role == "baseline" and c.index == 0)):
             name = c.index if c.role == "candidate" else SELF_SAMPLE

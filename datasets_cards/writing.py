@@ -14,19 +14,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from datasets_cards import manifest as m
-from datasets_cards.artifact import STORE_FILE, Artifact
+from datasets_cards.artifact import Artifact, is_published
 from datasets_cards.attaching import seal
 from datasets_cards.batches import check_batch, in_row_order
 from datasets_cards.canonical import Digests, file_digest
 from datasets_cards.errors import InputError, IntegrityError, MissingError, StorageError
 from datasets_cards.ids import IdTable
+from datasets_cards.layout import TableWriter, shards_for
 from datasets_cards.records import Candidate, Dropped, Label, Row
 from datasets_cards.storage import move_into_place, new_folder, storage_errors
-from datasets_cards.tables import SCHEMAS, TableWriter
-
-ROWS_PER_SHARD = 50_000
-MOST_SHARDS = 64
-"""Every shard of every table is an open file while an artifact is written. Larger ones get larger shards."""
+from datasets_cards.tables import SCHEMAS
 
 
 class ArtifactWriter:
@@ -38,8 +35,8 @@ class ArtifactWriter:
         out: the folder to make.
         rows: how many rows are expected; only the default of `shards` depends on it.
         overwrite: replace an artifact that is already at `out`. Anything else there is never replaced.
-        shards: Parquet files a table; one for every 50,000 rows, at most 64, where not given.
-        row_group: most rows a Parquet row group; touches no digest but the files' own.
+        shards: Parquet files a table; the least power of two with at most 20,000 rows each, 64 at most, if not given.
+        row_group: most rows a Parquet row group, of at most 1 MiB; touches no digest but the files' own.
 
     Raises:
         InputError: `out` is taken.
@@ -51,7 +48,7 @@ class ArtifactWriter:
     ) -> None:
         self.out = Path(out) if Path(out).name not in ("", "..") else Path(out).resolve()
         self.overwrite, self.row_group = overwrite, row_group
-        self.shards = shards or min(MOST_SHARDS, max(1, -(-rows // ROWS_PER_SHARD)))
+        self.shards = shards or shards_for(rows)
         self._digests, self._ids = Digests(), IdTable()
         self._reasons: Counter[str] = Counter()
         self._tokens: int | None = 0
@@ -287,5 +284,5 @@ def check_target(out: str | Path, overwrite: bool = False) -> None:
         raise InputError(
             "an artifact is already here", where=str(out), remedy="Pass overwrite=True (--overwrite), or another folder"
         )
-    if (out.resolve().parent.parent / STORE_FILE).exists():
+    if is_published(out):
         raise InputError("a published version never changes", where=str(out), remedy="Choose another place")

@@ -58,6 +58,7 @@ def test_tables_come_as_frames_with_their_columns(tmp_path: Path) -> None:
         "prompt",
         "completion",
         "original",
+        "messages",
         "method",
         "candidate",
         "score",

@@ -24,7 +24,6 @@ from datasets_cards import (
     Row,
     StorageError,
     check_target,
-    tables,
     verify,
     write_artifact,
 )
@@ -149,26 +148,6 @@ def test_rows_that_could_not_be_read_may_come_in_any_batch(tmp_path: Path) -> No
     assert verify(artifact.path) == []
 
 
-def test_full_buffers_are_written_early_and_only_the_layout_shows_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    draft = make_draft(rows=300, dropped=0)
-    monkeypatch.setattr(tables, "BATCH_ROWS", 50)
-    plain = write_artifact(tmp_path / "plain", draft, shards=2)
-    monkeypatch.setattr(tables, "WAITING_BYTES", 5_000)
-    small = write_artifact(tmp_path / "small", draft, shards=2)
-
-    def groups(artifact: Artifact) -> int:
-        return sum(pq.read_metadata(path).num_row_groups for path in artifact.table_files("candidates"))
-
-    assert groups(plain) == 2
-    assert groups(small) > 4
-    assert small.manifest.logical_digest == plain.manifest.logical_digest
-    assert small.manifest.scores_digest == plain.manifest.scores_digest
-    assert list(small.iter_candidates()) == list(plain.iter_candidates())
-    assert verify(small.path) == []
-
-
 # Self-samples as labels.
 
 
@@ -228,6 +207,13 @@ def test_a_candidate_has_no_index_below_0(tmp_path: Path) -> None:
 
 
 # Token counts.
+
+
+def test_a_candidate_has_one_score_of_a_scorer(tmp_path: Path) -> None:
+    draft = make_draft()
+    draft.candidates[0].scores += [Score("reward", 0.5)]
+    with pytest.raises(InputError, match="r0: candidate 0 has two scores of one scorer"):
+        write_artifact(tmp_path / "a", draft)
 
 
 def test_token_counts_are_kept_and_summed_or_unknown(tmp_path: Path) -> None:
