@@ -28,7 +28,13 @@ class EchosetError(Exception):
 
     def __str__(self) -> str:
         line = f"{self.where}: {self.what}" if self.where else self.what
-        return " ".join((f"{line}. {self.remedy}" if self.remedy else line).split())
+        return one_line(f"{line}. {self.remedy}" if self.remedy else line)
+
+
+def one_line(text: str) -> str:
+    """Text as one line of plain characters: what a stranger put into a name can't steer the terminal it is shown on."""
+    words = " ".join(text.split())
+    return words if words.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
 
 
 def _rebuild(kind: type[EchosetError], fields: dict[str, Any]) -> EchosetError:

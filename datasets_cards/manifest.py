@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import json
 import re
+import stat
+from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, ValidationError, model_validator
 
 from datasets_cards.canonical import canonical_json, sha256_hex
-from datasets_cards.errors import InputError, IntegrityError, MissingError, StorageError
+from datasets_cards.errors import EchosetError, InputError, IntegrityError, MissingError, StorageError
 from datasets_cards.versions import UNPUBLISHED, parse_version
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 PACKAGES = ("echoset", "torch", "transformers", "tokenizers", "peft", "vllm", "openai", "pyarrow", "numpy")
-_FILE_PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?", re.ASCII)
+MOST_BYTES = 1 << 23
+"""A manifest that lists the files of 4096 shards takes half of it."""
+
+_FILE_PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}(/[A-Za-z0-9][A-Za-z0-9._-]{0,199})?", re.ASCII)
 
 
 def _version_string(text: str) -> str:
@@ -32,12 +37,13 @@ def _version_string(text: str) -> str:
 
 def _relative_path(text: str) -> str:
     # Manifests come from strangers: what they name is opened, so it must lie inside the artifact.
-    if not _FILE_PATH.fullmatch(text):
-        raise ValueError(f"{text!r} is not the name of a file inside an artifact")
+    if not _FILE_PATH.fullmatch(text) or text.split("/")[0].lower() == MANIFEST_FILE:
+        raise ValueError(f"{text[:200]!r} is not the name of a file inside an artifact")
     return text
 
 
 Version = Annotated[str, AfterValidator(_version_string)]
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -57,7 +63,7 @@ class Source(_Part):
 
     reference: str
     digest: str
-    rows: int = Field(ge=0)
+    rows: Count
     license: str | None = None
 
 
@@ -154,12 +160,12 @@ class Counts(_Part):
         completion_tokens: tokens of all candidates, or None where the count of a successful one is unknown.
     """
 
-    rows: int
-    labeled: int
-    dropped: dict[str, int]
-    candidates: int
-    prompt_tokens: int | None
-    completion_tokens: int | None
+    rows: Count
+    labeled: Count
+    dropped: dict[str, Count]
+    candidates: Count
+    prompt_tokens: Count | None
+    completion_tokens: Count | None
 
 
 class File(_Part):
@@ -167,8 +173,8 @@ class File(_Part):
 
     path: Annotated[str, AfterValidator(_relative_path)]
     sha256: Sha256
-    bytes: int = Field(ge=0)
-    rows: int | None = None
+    bytes: Count
+    rows: Count | None = None
 
 
 class Manifest(_Part):
@@ -199,7 +205,7 @@ class Manifest(_Part):
     scorer_settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     counts: Counts
     shards: int = Field(ge=1, le=4096)
-    files: list[File]
+    files: Annotated[list[File], FailFast()]
     logical_digest: Sha256
     scores_digest: Sha256
     created: str
@@ -207,7 +213,7 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _files_unique(self) -> Self:
-        if len({file.path for file in self.files}) != len(self.files):
+        if len({file.path.lower() for file in self.files}) != len(self.files):  # many disks know no case
             raise ValueError("a file is listed twice")
         return self
 
@@ -246,40 +252,74 @@ def read_manifest(folder: Path) -> Manifest:
         IntegrityError: it isn't a manifest of this or an earlier schema.
     """
     path = folder / MANIFEST_FILE
-    if path.is_symlink():
-        raise IntegrityError(
-            "the manifest is a symbolic link", where=str(path), remedy="Copy the artifact with its files"
-        )
     try:
-        raw = json.loads(path.read_bytes())
-    except FileNotFoundError:
+        if not stat.S_ISREG(mode := path.lstat().st_mode):
+            what = "a symbolic link" if stat.S_ISLNK(mode) else "no plain file"
+            raise IntegrityError(f"the manifest is {what}", where=str(path), remedy="Copy the artifact with its files")
+        with open(path, "rb") as file:
+            raw = file.read(MOST_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
         raise MissingError("no artifact here, manifest.json is missing", where=str(folder)) from None
-    except OSError as error:
-        raise StorageError(f"can't be read ({error.strerror})", where=str(path)) from None
+    except EchosetError:
+        raise
+    except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StorageError(f"can't be read ({reason})", where=str(path)) from None
+    return parse_manifest(raw, str(path))
+
+
+def parse_manifest(data: bytes, where: str) -> Manifest:
+    """Check the bytes of a manifest; its own digest is left to who opens the artifact.
+
+    Args:
+        data: the file.
+        where: what it is called in an error.
+
+    Raises:
+        IntegrityError: it isn't a manifest of this or an earlier schema.
+    """
+    restore = "Restore the artifact from its store"
+    if len(data) > MOST_BYTES:
+        raise IntegrityError(f"larger than {MOST_BYTES >> 20} MiB, no manifest is", where=where, remedy=restore)
+    try:
+        raw = json.loads(data.decode(), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
-        raise IntegrityError(
-            f"not JSON ({error})", where=str(path), remedy="Restore the artifact from its store"
-        ) from None
+        raise IntegrityError(f"not JSON ({error})", where=where, remedy=restore) from None
     schema = raw.get("schema_version") if isinstance(raw, dict) else None
-    if isinstance(schema, int) and schema > SCHEMA_VERSION:
+    if type(schema) is not int or schema < 1:
+        raise IntegrityError("not a manifest (schema_version is no number from 1 up)", where=where, remedy=restore)
+    if schema > SCHEMA_VERSION:
         raise IntegrityError(
             f"written by a later Echoset (schema {schema}, this one reads up to {SCHEMA_VERSION})",
-            where=str(path),
+            where=where,
             remedy="Upgrade echoset",
         )
     try:
-        return Manifest.model_validate(raw)
-    except (ValidationError, InputError) as error:
-        raise IntegrityError(
-            f"not a manifest ({_first_problem(error)})", where=str(path), remedy="Restore the artifact from its store"
-        ) from None
+        # Strict, or else a number in quotes would pass for the number that the digest was taken of.
+        manifest = Manifest.model_validate(raw, strict=True)
+        manifest.own_digest()
+        manifest.to_json()
+    except (ValueError, RecursionError) as error:  # of pydantic, of the digest, of a version
+        raise IntegrityError(f"not a manifest ({_first_problem(error)})", where=where, remedy=restore) from None
+    return manifest
 
 
-def _first_problem(error: ValidationError | InputError) -> str:
-    if isinstance(error, InputError):
-        return error.what
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'manifest'}: {first['msg']}"
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of two fields of one name, programs would read now the one and now the other."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        name = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"{name[:80]!r} stands there twice")
+    return found
+
+
+def _first_problem(error: ValueError | RecursionError) -> str:
+    if isinstance(error, ValidationError):
+        if error.error_count() > 1000:  # a list of them all takes a hundred times the file
+            return f"{error.error_count()} faults"
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'manifest'}: {first['msg']}"
+    return error.what if isinstance(error, InputError) else str(error) or "nested too deep"
 
 
 def package_versions() -> dict[str, str]:
