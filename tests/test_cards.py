@@ -7,8 +7,9 @@ import pytest
 import yaml
 from drafts import make_draft
 
-from datasets_cards import Artifact, InputError, ScorerCheck, attach, cache_dir, write_artifact
-from datasets_cards.card import BEGIN, END, render_card
+from datasets_cards import Artifact, InputError, Parent, ScorerCheck, attach, cache_dir, write_artifact
+from datasets_cards.card import BEGIN, END, card_metadata
+from datasets_cards.card_merge import merge_card
 from datasets_cards.manifest import Labeler
 from datasets_cards.versions import parse_version
 
@@ -42,14 +43,15 @@ def test_the_manifest_is_the_golden_one_but_for_when_and_by_which_writer(artifac
     raw = json.loads((artifact.path / "manifest.json").read_text())
     raw |= {"created": "...", "manifest_digest": "..."}
     for file in raw["files"]:
-        if file["path"].endswith(".parquet"):  # their bytes are the Parquet writer's affair
+        # The bytes of tables are the Parquet writer's affair, and croissant.json tells their digests.
+        if file["path"].endswith((".parquet", "croissant.json")):
             file |= {"sha256": "...", "bytes": 0}
     same_as_golden("manifest.json", json.dumps(raw, indent=2, ensure_ascii=False) + "\n")
 
 
 def test_the_card_is_a_function_of_the_manifest_alone(artifact: Artifact) -> None:
     later = artifact.manifest.model_copy(update={"created": "2031-01-01T00:00:00+00:00", "files": []})
-    assert render_card(later) == (artifact.path / "README.md").read_text()
+    assert merge_card(later) == ((artifact.path / "README.md").read_text(), [])
 
 
 def test_the_cards_yaml_is_read_back_whole_whatever_the_names_hold(tmp_path: Path) -> None:
@@ -70,7 +72,7 @@ def test_an_unknown_license_is_other_and_a_warning(tmp_path: Path) -> None:
     draft.source = draft.source.model_copy(update={"license": None})
     card = (write_artifact(tmp_path / "a", draft).path / "README.md").read_text()
     assert yaml.safe_load(card.split("---\n")[1])["license"] == "other"
-    assert "**License unknown.**" in card
+    assert "the source's own answers: **unknown**. Nobody said how they may be used" in card
 
 
 def test_a_source_under_several_licenses_names_them_all(tmp_path: Path) -> None:
@@ -97,6 +99,38 @@ def test_what_the_engine_lacked_is_one_line_and_nothing_where_it_lacked_nothing(
     assert "| Could not tell | `beam`: not offered; `logprob`: the server \\| gives none |\n" in card
     draft.engine = draft.engine.model_copy(update={"lacks": {}})
     assert "Could not tell" not in (write_artifact(tmp_path / "b", draft).path / "README.md").read_text()
+
+
+def test_a_published_card_loads_its_own_version_and_an_unpublished_one_its_folder(artifact: Artifact) -> None:
+    published = artifact.manifest.model_copy(update={"repository": "org/name", "version": "v1.2.0"})
+    card = merge_card(published).text
+    assert 'load_dataset("org/name", "labels", split="train", revision="v1.2.0")' in card
+    assert "    revision: v1.2.0\n" in card and "echoset pull hub:org/name@v1.2.0 --out labels" in card
+    assert "url = {https://huggingface.co/datasets/org/name/tree/v1.2.0}" in card
+    assert 'load_dataset("PATH_OF_THIS_FOLDER", "labels", split="train")' in merge_card(artifact.manifest).text
+
+
+def test_prompts_from_the_hub_are_named_as_its_source(artifact: Artifact) -> None:
+    source = artifact.manifest.source.model_copy(update={"reference": f"org/prompts@{'ab' * 20}:main/train"})
+    found = artifact.manifest.model_copy(update={"source": source})
+    assert card_metadata(found)["source_datasets"] == ["org/prompts"]
+    card = merge_card(found).text
+    assert "# org/prompts, labeled by self_confidence\n" in card
+    assert "[`org/prompts`](https://huggingface.co/datasets/org/prompts)" in card
+
+
+def test_the_parent_of_a_version_is_named(tmp_path: Path) -> None:
+    parent = Parent(version="v1.0.0", logical_digest="ab" * 32)
+    artifact = write_artifact(tmp_path / "a", make_draft(), version="v1.1.0", parent=parent)
+    assert f"| Grew from | v1.0.0, logical digest `{'ab' * 32}` |" in (artifact.path / "README.md").read_text()
+
+
+def test_settings_stand_in_the_card_letter_for_letter_whatever_quotes_they_hold(tmp_path: Path) -> None:
+    draft = make_draft()
+    draft.labeler = draft.labeler.model_copy(update={"config": {"a": "x ``` y  z", "b": "`", "c": "one | two"}})
+    draft.labeler = Labeler.model_validate(draft.labeler.model_dump() | {"config_digest": ""})
+    card = (write_artifact(tmp_path / "a", draft).path / "README.md").read_text()
+    assert '* `a`: ```` "x ``` y  z" ````\n* `b`: `` "`" ``\n* `c`: `"one | two"`\n' in card
 
 
 @pytest.mark.parametrize("wrong", [{"accuracy": 1.2}, {"low": -0.1}, {"pairs": 0}, {"data": None}])
