@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hub_server import Repository, commit_of, serve
+from hub_client import client_environment
+from hub_server import HubServer, hub
 
 CARD = b"""---
 license: mit
@@ -41,14 +41,19 @@ FILES = {
     "hard/a.parquet": parquet([{"prompt": "one"}, {"prompt": " "}]),
     "hard/b.parquet": parquet([{"prompt": "two"}]),
 }
-TAGGED = {"data.jsonl": b'{"prompt": "old"}\n'}
-REPOSITORIES = {
-    "me/chats": Repository({"main": FILES, "v1.0.0": TAGGED}, card={"license": "mit"}),
-    "me/several": Repository({"main": FILES | {"README.md": CARD.replace(b"  default: true\n", b"")}}),
-    "me/gated": Repository({"main": TAGGED}, gated=True),
-    "me/two-licenses": Repository({"main": TAGGED}, card={"license": ["mit", "apache-2.0"]}),
-    "me/empty": Repository({"main": {"README.md": b"x"}}),
-}
+TAGGED = {"README.md": b"---\nlicense: mit\n---\n", "data.jsonl": b'{"prompt": "old"}\n'}
+SERVER = HubServer()
+for name, files in {
+    "me/chats": TAGGED,
+    "me/several": FILES | {"README.md": CARD.replace(b"  default: true\n", b"")},
+    "me/gated": TAGGED,
+    "me/two-licenses": TAGGED | {"README.md": b"---\nlicense: [mit, apache-2.0]\n---\n"},
+    "me/empty": {"README.md": b"x"},
+}.items():
+    SERVER.create(name, files=files, gated="auto" if name == "me/gated" else False)
+SERVER.tag("me/chats", "v1.0.0")
+SERVER.commit("me/chats", FILES | {"data.jsonl": None})
+NEW, OLD, TWO = SERVER.head("me/chats"), SERVER.tags("me/chats")["v1.0.0"], SERVER.head("me/two-licenses")
 SCRIPT = """
 import json, sys
 from datasets_cards import EchosetError, scan_rows
@@ -65,25 +70,22 @@ for reference in sys.argv[1:]:
 """
 
 
-def scanned(home: Path, *references: str, **settings: str) -> dict[str, dict]:
+def scanned(endpoint: str, home: Path, *references: str, **settings: str) -> dict[str, dict]:
     """What a fresh process makes of some references: the client reads its settings when it is imported."""
-    env = os.environ | {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_DATASETS_CACHE", "HF_TOKEN"):
-        env.pop(name, None)
+    env = client_environment(endpoint, None, home) | settings
     command = [sys.executable, "-c", SCRIPT, *references]
     root = Path(__file__).parent.parent
-    done = subprocess.run(command, cwd=root, env=env | settings, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(zip(references, map(json.loads, done.stdout.splitlines()), strict=True))
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
-    with serve(REPOSITORIES) as endpoint:
-        return scanned(tmp_path_factory.mktemp("hub"), *READ, *REFUSED, HF_ENDPOINT=endpoint)
+    with hub(SERVER) as server:
+        return scanned(server.endpoint, tmp_path_factory.mktemp("hub"), *READ, *REFUSED)
 
 
-NEW, OLD = commit_of(FILES), commit_of(TAGGED)
 READ = {
     "hub:me/chats:easy/train": (f"me/chats@{NEW}:easy/train", NEW, "mit", [f"Q{n}" for n in range(2500)]),
     "hub:me/chats:/test": (f"me/chats@{NEW}:easy/test", NEW, "mit", ["Q0", "Q1"]),
@@ -91,7 +93,7 @@ READ = {
     "hub:me/chats@main:/test": (f"me/chats@{NEW}:easy/test", NEW, "mit", ["Q0", "Q1"]),
     "hub:me/chats@v1.0.0": (f"me/chats@{OLD}:default/train", OLD, "mit", ["old"]),
     f"hub:me/chats@{OLD}": (f"me/chats@{OLD}:default/train", OLD, "mit", ["old"]),
-    "hub:me/two-licenses": (f"me/two-licenses@{OLD}:default/train", OLD, "mit, apache-2.0", ["old"]),
+    "hub:me/two-licenses": (f"me/two-licenses@{TWO}:default/train", TWO, "mit, apache-2.0", ["old"]),
 }
 REFUSED = {
     "hub:me/chats": ("InputError", "holds several splits (train, test). Name one, such as hub:me/chats:/train"),
@@ -128,11 +130,11 @@ def test_what_cannot_be_read_is_one_line_that_says_why(found: dict[str, dict], r
 
 
 def test_without_a_network_or_with_it_switched_off_it_says_so(tmp_path: Path) -> None:
-    nobody = {"HF_ENDPOINT": "http://127.0.0.1:9"}  # the discard port: nothing listens
-    away = scanned(tmp_path, "hub:me/chats", **nobody)["hub:me/chats"]
+    nobody = "http://127.0.0.1:9"  # the discard port: nothing listens
+    away = scanned(nobody, tmp_path, "hub:me/chats")["hub:me/chats"]
     assert away["error"] == "StorageError"
     assert away["says"].startswith("hub:me/chats: the Hub can't be reached")
-    off = scanned(tmp_path, "hub:me/chats", HF_HUB_OFFLINE="1", **nobody)["hub:me/chats"]
+    off = scanned(nobody, tmp_path, "hub:me/chats", HF_HUB_OFFLINE="1")["hub:me/chats"]
     assert off == {
         "error": "StorageError",
         "says": "hub:me/chats: the Hub is switched off by HF_HUB_OFFLINE. Unset it, or give a file",
