@@ -1,9 +1,10 @@
 """Labeled datasets as artifacts: rows in, versioned folders with a manifest and a card out."""
 
-from datasets_cards.artifact import Artifact
+from datasets_cards.artifact import Artifact, is_published
 from datasets_cards.attaching import attach
 from datasets_cards.cache import cache_dir
 from datasets_cards.canonical import Digests, canonical_json, file_digest, sha256_hex
+from datasets_cards.diff import Diff, diff
 from datasets_cards.errors import (
     ConflictError,
     EchosetError,
@@ -13,20 +14,27 @@ from datasets_cards.errors import (
     MissingError,
     StorageError,
 )
-from datasets_cards.local_hub import LocalHub, Release
+from datasets_cards.hub_store import Hub
+from datasets_cards.local_hub import LocalHub
 from datasets_cards.manifest import Engine, Labeler, Manifest, Model, Parent, ScorerCheck, Source, package_versions
+from datasets_cards.publishing import PlannedFile, Release, publish
+from datasets_cards.pulling import history, pull
 from datasets_cards.records import SELF_SAMPLE, Candidate, Dropped, Label, Message, Row, Score
-from datasets_cards.refs import is_artifact, is_reference, resolve_ref
+from datasets_cards.refs import is_artifact, is_reference, open_store, resolve_ref
 from datasets_cards.sources import Scan, scan_rows
+from datasets_cards.stores import Store
 from datasets_cards.verify import Finding, verify
+from datasets_cards.versions import Bump
 from datasets_cards.writing import ArtifactWriter, Draft, check_target, write_artifact
 
 __all__ = [
     "SELF_SAMPLE",
     "Artifact",
     "ArtifactWriter",
+    "Bump",
     "Candidate",
     "ConflictError",
+    "Diff",
     "Digests",
     "Draft",
     "Dropped",
@@ -34,6 +42,7 @@ __all__ = [
     "Engine",
     "EngineError",
     "Finding",
+    "Hub",
     "InputError",
     "IntegrityError",
     "Label",
@@ -44,6 +53,7 @@ __all__ = [
     "MissingError",
     "Model",
     "Parent",
+    "PlannedFile",
     "Release",
     "Row",
     "Scan",
@@ -51,14 +61,21 @@ __all__ = [
     "ScorerCheck",
     "Source",
     "StorageError",
+    "Store",
     "attach",
     "cache_dir",
     "canonical_json",
     "check_target",
+    "diff",
     "file_digest",
+    "history",
     "is_artifact",
+    "is_published",
     "is_reference",
+    "open_store",
     "package_versions",
+    "publish",
+    "pull",
     "resolve_ref",
     "scan_rows",
     "sha256_hex",

@@ -18,7 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datasets_cards.errors import EchosetError, InputError, MissingError, StorageError
+from datasets_cards.errors import EchosetError, InputError, MissingError
+from datasets_cards.hub_errors import hub_errors
 from datasets_cards.origins import BATCH_ROWS, Origin, first_line, table_records
 
 FORM = "hub:ORG/NAME[@REVISION][:CONFIG/SPLIT]"
@@ -44,7 +45,7 @@ def hub_origin(text: str) -> Origin:
     if not match:
         raise InputError(f"{text!r} names no dataset on the Hub", remedy=f"Write {FORM}")
     name, revision, config, split = match["name"], match["revision"], match["config"] or None, match["split"]
-    with hub_errors(text):
+    with _origin_errors(text):
         from huggingface_hub import HfApi
 
         info = HfApi().dataset_info(name, revision=revision)
@@ -66,7 +67,7 @@ def hub_origin(text: str) -> Origin:
 
 def _splits(text: str, name: str, commit: str, config: str | None) -> dict[str, Any]:
     """The streams of a configuration, by split."""
-    with hub_errors(text):
+    with _origin_errors(text):
         import datasets  # seconds to import: only when the Hub is read
 
         try:
@@ -84,7 +85,7 @@ def _splits(text: str, name: str, commit: str, config: str | None) -> dict[str, 
 
 def _records(stream: Any, text: str) -> Iterator[tuple[int, Any]]:
     number = 0
-    with hub_errors(text):
+    with _origin_errors(text):
         for table in stream.with_format("arrow").iter(BATCH_ROWS):
             yield from enumerate(table_records(table, text, number), number + 1)
             number += len(table)
@@ -97,41 +98,19 @@ def _license(card: Any) -> str | None:
 
 
 @contextmanager
-def hub_errors(where: str) -> Iterator[None]:
+def _origin_errors(where: str) -> Iterator[None]:
     """Turn what the Hub's client and `datasets` raise into one line."""
     import pyarrow as pa
     from datasets import exceptions
-    from huggingface_hub import errors
 
     try:
-        yield
+        with hub_errors(where, remedy=f"Write {FORM}"):
+            yield
     except EchosetError:
         raise
-    except errors.HFValidationError as error:
-        raise InputError(
-            f"is no name of a dataset ({first_line(error)})", where=where, remedy=f"Write {FORM}"
-        ) from None
-    except errors.RevisionNotFoundError:
-        raise MissingError("has no such revision", where=where, remedy="Check the tag, branch or commit") from None
-    except errors.GatedRepoError:
-        remedy = "Accept its terms on its page, then log in: hf auth login"
-        raise InputError("is gated", where=where, remedy=remedy) from None
-    except (errors.RepositoryNotFoundError, exceptions.DatasetNotFoundError):
+    except exceptions.DatasetNotFoundError:
         remedy = "Check the name, or log in: hf auth login"
         raise MissingError("no such dataset on the Hub, or a private one", where=where, remedy=remedy) from None
-    except errors.OfflineModeIsEnabled:
-        raise StorageError(
-            "the Hub is switched off by HF_HUB_OFFLINE", where=where, remedy="Unset it, or give a file"
-        ) from None
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code
-        raise StorageError(f"the Hub answered {status}", where=where, remedy="Try again later") from None
-    except (errors.HTTPError, ConnectionError, TimeoutError) as error:  # pyright: ignore[reportPrivateImportUsage]
-        raise StorageError(
-            f"the Hub can't be reached ({type(error).__name__})",
-            where=where,
-            remedy="Check the network, or give a file",
-        ) from None
     except (pa.ArrowException, exceptions.DatasetsError, OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"can't be read ({first_line(error)})", where=where, remedy="Download it and give the file"

@@ -41,12 +41,13 @@ def new_folder(out: Path) -> Iterator[Path]:
     The folder is locked while its owner lives: what a killed writer left is recognized, and removed, by the next.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(out)
     work = out.parent / f".{out.name}.new-{secrets.token_hex(6)}"
-    work.mkdir()
-    lock = os.open(work, os.O_RDONLY)
-    try:
+    with exclusive(out.parent):  # or another writer would sweep it away before it is locked
+        _sweep(out)
+        work.mkdir()
+        lock = os.open(work, os.O_RDONLY)
         fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from echoset import __version__
-from echoset.commands import artifacts, labeling, models, studies
+from echoset.commands import artifacts, differences, labeling, models, releases, studies
 
 app = typer.Typer(
     name="echoset",
@@ -43,6 +43,10 @@ VERBS = {
     "induce": models.induce,
     "eval": models.evaluate,
     "study": studies.study,
+    "publish": releases.publish,
+    "pull": releases.pull,
+    "versions": releases.versions,
+    "diff": differences.diff,
     "verify": artifacts.verify,
     "show": artifacts.show,
     "doctor": studies.doctor,

@@ -74,7 +74,7 @@ def measure(source: Artifact | Ladder | str | Path, **settings: Any) -> ShiftRep
     """Measure how far labels have moved, leg by leg of the ladder O -> P -> U -> S.
 
     Args:
-        source: an artifact, its reference (`DIR` or `STORE/name@v1.0.0`), or a ladder of points.
+        source: an artifact, its reference (`DIR`, `STORE/name@v1.0.0` or `hub:ORG/NAME@v1.0.0`), or a ladder of points.
         settings: those of `Settings`: embedder, metrics, permutations, seed, progress.
 
     Raises:

@@ -4,9 +4,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from hub_client import client_environment
+from hub_server import hub
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -21,8 +24,8 @@ def newcomer(tiny_base, tiny_embedder, tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("newcomer")
 
 
-def run(arguments: list[str], folder: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+def run(arguments: list[str], folder: Path, environment: Mapping[str, str] = os.environ) -> None:
+    environment = {**environment, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr and "Warning" not in done.stderr, done.stderr
@@ -30,12 +33,12 @@ def run(arguments: list[str], folder: Path) -> None:
 
 def test_the_commands_run_in_their_order(newcomer: Path) -> None:
     commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("echoset ")]
-    assert len(commands) >= 9
-    for command in commands:
-        run(
-            [sys.executable, "-m", "echoset", *command.split()[1:], *([] if "doctor" in command else ["--json"])],
-            newcomer,
-        )
+    assert len(commands) >= 19
+    with hub() as server:  # of the public one's address
+        environment = client_environment(server.endpoint, "hf_me", newcomer / "home")
+        for command in commands:
+            options = [] if "doctor" in command else ["--json"]
+            run([sys.executable, "-m", "echoset", *command.split()[1:], *options], newcomer, environment)
 
 
 def test_the_programs_run(newcomer: Path) -> None:

@@ -12,11 +12,11 @@ import typer
 from datasets_cards.errors import InputError
 from datasets_cards.storage import storage_errors
 from echoset.commands.labeling import artifact_summary
-from echoset.commands.options import Embedder, Json, Quiet, Seed, show_result
+from echoset.commands.options import ArtifactRef, Embedder, Json, Quiet, Seed, show_result
 
 
 def shift(
-    artifact: Annotated[str, typer.Argument(help="An artifact: DIR, or STORE/name@v1.0.0.")],
+    artifact: ArtifactRef,
     against: Annotated[
         str | None, typer.Option("--against", help="A second artifact: how far its labels are from the first one's.")
     ] = None,
@@ -35,7 +35,7 @@ def shift(
     Leg by leg: original -> self-sample -> uniform pick -> selected. The report is stored in the artifact. With
     `--against`, from its labels to those of a second artifact; nothing is stored then.
     """
-    from datasets_cards import Artifact, attach, resolve_ref
+    from datasets_cards import Artifact, attach, is_published, resolve_ref
     from echoset.cells import REPORT
     from echoset.references import embedder_path
     from shift import examine
@@ -75,7 +75,13 @@ def shift(
         for row in examined.moved(rows):
             console.print(moved_table(row, before=before, after=after))
     # Last, so that what was measured is shown even where it can't be kept.
-    if store and against is None:
+    if store and against is None and is_published(opened.path):
+        print(
+            "echoset: a published version never changes, so the report was not kept. Measure the folder that `pull` "
+            "or `label` wrote, and publish that.",
+            file=sys.stderr,
+        )
+    elif store and against is None:
         pictures = {f"shift/{picture.name}.svg": picture.svg() for picture in examined.pictures()}
         attach(opened, {REPORT: report.to_json().encode()} | pictures, summary=report.summary())
 
@@ -94,9 +100,7 @@ def _writable(html: Path) -> None:
         html.parent.mkdir(parents=True, exist_ok=True)
 
 
-def verify(
-    artifact: Annotated[str, typer.Argument(help="An artifact: DIR, or STORE/name@v1.0.0.")], as_json: Json = False
-) -> None:
+def verify(artifact: ArtifactRef, as_json: Json = False) -> None:
     """Check an artifact against its manifest.
 
     Bytes, tables, ids and digests; everything that is wrong is named.
@@ -117,7 +121,7 @@ def verify(
 
 
 def show(
-    artifact: Annotated[str, typer.Argument(help="An artifact: DIR, or STORE/name@v1.0.0.")],
+    artifact: ArtifactRef,
     rows: Annotated[int, typer.Option("--rows", min=0, help="Labels to print.")] = 3,
     as_json: Json = False,
 ) -> None:

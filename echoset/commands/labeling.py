@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from echoset.commands.options import Json, Limit, Model, Out, Quiet, Seed, TaskName, show_result
+from echoset.commands.options import ArtifactRef, Json, Limit, Model, Out, Quiet, Seed, TaskName, show_result
 
 Scorer = Annotated[str | None, typer.Option("--scorer", help="Another scorer in the method's place, or `none`.")]
 Selector = Annotated[str | None, typer.Option("--selector", help="Another selector in the method's place.")]
@@ -123,7 +123,7 @@ def label(
 
 
 def relabel(
-    artifact: Annotated[str, typer.Argument(help="An artifact: DIR, or STORE/name@v1.0.0.")],
+    artifact: ArtifactRef,
     method: Annotated[str, typer.Option("--method", help="A labeling method over the stored pool.")],
     out: Out,
     scorer: Scorer = None,

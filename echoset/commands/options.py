@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+ArtifactRef = Annotated[str, typer.Argument(help="An artifact: DIR, STORE/NAME@v1.0.0 or hub:ORG/NAME@v1.0.0.")]
 Model = Annotated[
     str, typer.Option("--model", help="Directory or Hub id of a model or adapter; `tiny` is the embedded one.")
 ]
