@@ -44,7 +44,7 @@ from datasets_cards import (
     file_digest,
     verify,
 )
-from datasets_cards.diff import diff
+from datasets_cards.comparing.diff import diff
 
 BATCH = 2_000
 WORDS = 20_000

@@ -4,7 +4,7 @@ from datasets_cards.artifact import Artifact, is_published
 from datasets_cards.attaching import attach
 from datasets_cards.cache import cache_dir
 from datasets_cards.canonical import Digests, canonical_json, file_digest, sha256_hex
-from datasets_cards.diff import Diff, diff
+from datasets_cards.comparing.diff import Diff, diff
 from datasets_cards.errors import (
     ConflictError,
     EchosetError,
@@ -14,15 +14,15 @@ from datasets_cards.errors import (
     MissingError,
     StorageError,
 )
-from datasets_cards.hub_store import Hub
-from datasets_cards.local_hub import LocalHub
 from datasets_cards.manifest import Engine, Labeler, Manifest, Model, Parent, ScorerCheck, Source, package_versions
-from datasets_cards.publishing import PlannedFile, Release, publish
-from datasets_cards.pulling import history, pull
 from datasets_cards.records import SELF_SAMPLE, Candidate, Dropped, Label, Message, Row, Score
-from datasets_cards.refs import is_artifact, is_reference, open_store, resolve_ref
-from datasets_cards.sources import Scan, scan_rows
-from datasets_cards.stores import Store
+from datasets_cards.sources.scan import Scan, scan_rows
+from datasets_cards.stores.hub import Hub
+from datasets_cards.stores.local_hub import LocalHub
+from datasets_cards.stores.publishing import PlannedFile, Release, publish
+from datasets_cards.stores.pulling import history, pull
+from datasets_cards.stores.refs import is_artifact, is_reference, open_store, resolve_ref
+from datasets_cards.stores.store import Store
 from datasets_cards.verify import Finding, verify
 from datasets_cards.versions import Bump
 from datasets_cards.writing import ArtifactWriter, Draft, check_target, write_artifact

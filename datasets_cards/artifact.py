@@ -1,8 +1,8 @@
 """The artifact: one folder of labels, every candidate, original rows and dropped rows, with a manifest and a card.
 
 ```
-README.md              the card (card.py)
-croissant.json         the same for machines (croissant.py)
+README.md              the card (cards/card.py)
+croissant.json         the same for machines (cards/croissant.py)
 manifest.json          lineage and hashes (manifest.py)
 labels/*.parquet       id, prompt, completion, original, messages, method, candidate, score, row_digest
 candidates/*.parquet   every candidate with its tokens, log-probabilities and scores
@@ -29,16 +29,16 @@ import pyarrow.parquet as pq
 from datasets_cards import manifest as m
 from datasets_cards.canonical import canonical_json, file_digest, sha256_hex
 from datasets_cards.errors import InputError, IntegrityError, MissingError
-from datasets_cards.footers import check_footer, table_errors
-from datasets_cards.parts import Part
 from datasets_cards.records import Candidate, Dropped, Label, Row
-from datasets_cards.tables import SCHEMAS, read_table
+from datasets_cards.tables.footers import check_footer, table_errors
+from datasets_cards.tables.parts import Part
+from datasets_cards.tables.schemas import SCHEMAS, read_table
 
 if TYPE_CHECKING:
     import datasets
 
 STORE_FILE = "store.json"
-"""Marks a folder of published versions (local_hub.py, the cache of hub_store.py), which never change."""
+"""Marks a folder of published versions (stores/local_hub.py, the cache of stores/hub.py), which never change."""
 
 
 def is_published(path: Path) -> bool:

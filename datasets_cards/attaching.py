@@ -9,9 +9,9 @@ from pathlib import Path
 from datasets_cards import manifest as m
 from datasets_cards.artifact import Artifact, is_published
 from datasets_cards.canonical import sha256_hex
-from datasets_cards.card import CARD_FILE, CROISSANT_FILE, DERIVED
-from datasets_cards.card_merge import ExistingCard, merge_card
-from datasets_cards.croissant import croissant
+from datasets_cards.cards.card import CARD_FILE, CROISSANT_FILE, DERIVED
+from datasets_cards.cards.croissant import croissant
+from datasets_cards.cards.merge import ExistingCard, merge_card
 from datasets_cards.errors import InputError, IntegrityError
 from datasets_cards.leaks import refuse_leaks, strings, texts_of_file
 from datasets_cards.storage import exclusive, replace_files, storage_errors
@@ -71,7 +71,7 @@ def compose(
         manifest: with its tables listed, and whatever was attached before.
         attached: files to add or replace.
         summaries: Markdown on what was attached before, by folder; a fresh `summary.md` stands above it.
-        existing: earlier cards, the last one wins; what people wrote in them is kept (card_merge.py).
+        existing: earlier cards, the last one wins; what people wrote in them is kept (cards/merge.py).
         notes: takes a line on each thing in them that could not be kept.
 
     Raises:

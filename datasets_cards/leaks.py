@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from datasets_cards.artifact import Artifact
 from datasets_cards.errors import InputError
-from datasets_cards.tables import READ_ROWS, SCHEMAS
+from datasets_cards.tables.schemas import READ_ROWS, SCHEMAS
 
 _SECRET_NAME = re.compile(
     r"TOKEN(?!IZER)|SECRET|PASSW|PASSPHRASE|(API|ACCESS|ACCOUNT|AUTH)_?KEY|CREDENTIAL|PRIVATE", re.IGNORECASE

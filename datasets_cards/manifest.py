@@ -56,7 +56,7 @@ class Source(_Part):
 
     Attributes:
         reference: Hub id with commit, or the base name of a local file or folder.
-        digest: what fixes its content, see `sources.scan_rows`.
+        digest: what fixes its content, see `sources/scan.py`.
         rows: rows that could be read from it (after a limit, where there was one).
         license: SPDX-like identifier, or None where nobody said.
     """

@@ -1,6 +1,6 @@
 """The records that flow through Echoset: a source row, a candidate, a label, a dropped row.
 
-These are the columns of an artifact's Parquet tables (see `tables.py`); everything else in the project speaks in them.
+These are the columns of an artifact's Parquet tables (`tables/schemas.py`); all else in the project speaks in them.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from datasets_cards.canonical import Digests, canonical_json, label_digest
 from datasets_cards.records import SELF_SAMPLE, FinishReason, Label, Role, Row
-from datasets_cards.tables import READ_ROWS, read_table, shard_of
+from datasets_cards.tables.schemas import READ_ROWS, read_table, shard_of
 
 Fault = tuple[str, str, str]
 """A kind, a table, and what is wrong in it."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets_cards.canonical import file_digest
-from datasets_cards.card import CARD_FILE, DERIVED
+from datasets_cards.cards.card import CARD_FILE, DERIVED
 from datasets_cards.errors import EchosetError, one_line
-from datasets_cards.footers import UNREADABLE, reason, table_fault
 from datasets_cards.manifest import MANIFEST_FILE, File, Manifest, read_manifest
 from datasets_cards.row_checks import Tally, shard_faults
-from datasets_cards.tables import SCHEMAS
+from datasets_cards.tables.footers import UNREADABLE, reason, table_fault
+from datasets_cards.tables.schemas import SCHEMAS
 
 _ATTACHED = re.compile(r"(shift|effects)/.*\.(json|md|png|svg|html)", re.ASCII)
 

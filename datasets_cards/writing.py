@@ -20,10 +20,10 @@ from datasets_cards.batches import check_batch, in_row_order
 from datasets_cards.canonical import Digests, file_digest
 from datasets_cards.errors import InputError, IntegrityError, MissingError, StorageError
 from datasets_cards.ids import IdTable
-from datasets_cards.layout import TableWriter, shards_for
 from datasets_cards.records import Candidate, Dropped, Label, Row
 from datasets_cards.storage import move_into_place, new_folder, storage_errors
-from datasets_cards.tables import SCHEMAS
+from datasets_cards.tables.layout import TableWriter, shards_for
+from datasets_cards.tables.schemas import SCHEMAS
 
 
 class ArtifactWriter:

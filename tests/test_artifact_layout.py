@@ -15,10 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_artifact_writer import batch, finish
 
-from datasets_cards import Artifact, ArtifactWriter, Candidate, Draft, InputError, Row, layout, write_artifact
+from datasets_cards import Artifact, ArtifactWriter, Candidate, Draft, InputError, Row, write_artifact
 from datasets_cards.canonical import Digests, file_digest
-from datasets_cards.layout import ends_group, row_bytes, shards_for
-from datasets_cards.tables import SCHEMAS, id_hash, read_table, shard_of, to_arrow
+from datasets_cards.tables import layout
+from datasets_cards.tables.layout import ends_group, row_bytes, shards_for
+from datasets_cards.tables.schemas import SCHEMAS, id_hash, read_table, shard_of, to_arrow
 
 
 def written(out: Path, draft: Draft, cuts: list[int], **options) -> Artifact:

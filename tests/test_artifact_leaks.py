@@ -24,7 +24,7 @@ from datasets_cards import (
     write_artifact,
 )
 from datasets_cards.leaks import refuse_leaks, refuse_secrets_in_tables, strings, texts_of_file
-from datasets_cards.tables import SCHEMAS
+from datasets_cards.tables.schemas import SCHEMAS
 
 VARIABLE = "planted value, of a variable"
 STORED, NAMED = "hf_storedTokenOfThisMachine", "hf_namedTokenOfThisMachine"

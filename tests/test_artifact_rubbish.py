@@ -18,10 +18,10 @@ import pytest
 from drafts import make_draft
 
 from datasets_cards import Artifact, EchosetError, IntegrityError, attach, file_digest, verify, write_artifact
-from datasets_cards.footers import check_footer
 from datasets_cards.manifest import MOST_BYTES, parse_manifest
-from datasets_cards.parquet_pages import read_chunk
-from datasets_cards.tables import SCHEMAS
+from datasets_cards.tables.footers import check_footer
+from datasets_cards.tables.pages import read_chunk
+from datasets_cards.tables.schemas import SCHEMAS
 
 LABELS, CANDIDATES, ORIGINAL, DROPPED = (
     f"{name}/00000-of-00001.parquet" for name in ("labels", "candidates", "original", "dropped")
@@ -459,7 +459,7 @@ def test_a_kilobyte_that_holds_ten_gigabytes_is_refused_in_little_memory(artifac
     assert (artifact.path / DROPPED).stat().st_size < 2000
     code = (
         "import sys; from pathlib import Path; from datasets_cards import Artifact, verify\n"
-        "from datasets_cards.footers import check_footer\n"
+        "from datasets_cards.tables.footers import check_footer\n"
         "import polars, resource\n"
         "verify(sys.argv[2])\n"  # so that every library is there before the limit
         "now = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"

@@ -12,8 +12,8 @@ from drafts import make_draft
 
 from datasets_cards import SELF_SAMPLE, Artifact, Manifest, MissingError, attach, file_digest, verify, write_artifact
 from datasets_cards.canonical import Digests
-from datasets_cards.card import DERIVED
-from datasets_cards.tables import SCHEMAS, read_table, to_arrow
+from datasets_cards.cards.card import DERIVED
+from datasets_cards.tables.schemas import SCHEMAS, read_table, to_arrow
 
 LABELS, CANDIDATES, ORIGINAL = (f"{name}/00000-of-00001.parquet" for name in ("labels", "candidates", "original"))
 

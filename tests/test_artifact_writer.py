@@ -22,6 +22,7 @@ from datasets_cards import (
     InputError,
     IntegrityError,
     Row,
+    Score,
     StorageError,
     check_target,
     verify,

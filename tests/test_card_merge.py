@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from datasets_cards import Artifact, InputError, IntegrityError, Manifest, attach, verify, write_artifact
 from datasets_cards.attaching import compose, existing_cards
 from datasets_cards.canonical import sha256_hex
-from datasets_cards.card import BEGIN, DERIVED, END, card_metadata
-from datasets_cards.card_merge import ExistingCard, merge_card
+from datasets_cards.cards.card import BEGIN, DERIVED, END, card_metadata
+from datasets_cards.cards.merge import ExistingCard, merge_card
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import yaml
 from drafts import make_draft
 
 from datasets_cards import Artifact, InputError, Parent, ScorerCheck, attach, cache_dir, write_artifact
-from datasets_cards.card import BEGIN, END, card_metadata
-from datasets_cards.card_merge import merge_card
+from datasets_cards.cards.card import BEGIN, END, card_metadata
+from datasets_cards.cards.merge import merge_card
 from datasets_cards.manifest import Labeler
 from datasets_cards.versions import parse_version
 

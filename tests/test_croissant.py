@@ -8,7 +8,7 @@ from drafts import make_draft
 
 from datasets_cards import Artifact, Parent, attach, write_artifact
 from datasets_cards.attaching import seal
-from datasets_cards.croissant import croissant
+from datasets_cards.cards.croissant import croissant
 
 
 def described(artifact: Artifact) -> dict[str, Any]:
@@ -17,6 +17,7 @@ def described(artifact: Artifact) -> dict[str, Any]:
 
 def opened(artifact: Artifact, **options: Any):
     import mlcroissant
+
     return mlcroissant.Dataset(artifact.path / "croissant.json", **options)
 
 

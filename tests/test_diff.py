@@ -46,9 +46,9 @@ from datasets_cards import (
     file_digest,
     write_artifact,
 )
-from datasets_cards import table_changes as core
-from datasets_cards.diff import Diff, diff, needed
-from datasets_cards.diff_words import summary, tables
+from datasets_cards.comparing import table_changes as core
+from datasets_cards.comparing.diff import Diff, diff, needed
+from datasets_cards.comparing.words import summary, tables
 
 Make = Callable[..., Artifact]
 

@@ -31,7 +31,7 @@ from datasets_cards import (
 )
 from datasets_cards.canonical import row_digest, table_digest
 from datasets_cards.ids import IdTable
-from datasets_cards.rows import parse_row
+from datasets_cards.sources.rows import parse_row
 
 USER, ASSISTANT = {"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hello."}
 GOOD = {"messages": [USER, ASSISTANT]}

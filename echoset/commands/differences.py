@@ -11,7 +11,7 @@ from echoset.commands.options import ArtifactRef, Embedder, Json, Quiet, Seed
 
 if TYPE_CHECKING:
     from datasets_cards import Artifact
-    from datasets_cards.diff import Diff
+    from datasets_cards.comparing.diff import Diff
     from shift.report import ShiftReport
 
 MOST_CANDIDATES = 20_000
@@ -40,7 +40,7 @@ def diff(
     minor: rows added, major: rows changed or removed); and how far the labels moved where some changed.
     """
     from datasets_cards import Artifact, resolve_ref
-    from datasets_cards.diff import diff as find
+    from datasets_cards.comparing.diff import diff as find
 
     opened = [Artifact.open(resolve_ref(ref)) for ref in (before, after)]
     found = find(opened[0], opened[1], examples=examples, progress=not quiet)
@@ -58,7 +58,7 @@ def diff(
         return
     from rich.console import Console
 
-    from datasets_cards.diff_words import summary, tables
+    from datasets_cards.comparing.words import summary, tables
 
     console = Console()
     console.print(summary(found), highlight=False, markup=False, soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from datasets_cards.errors import InputError
-from datasets_cards.tables import id_hash
+from datasets_cards.tables.schemas import id_hash
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
-from datasets_cards.card_words import ARXIV, HUB, PAPER, address, citation, hub_source, licenses, title
+from datasets_cards.cards.words import ARXIV, HUB, PAPER, address, citation, hub_source, licenses, title
 from datasets_cards.manifest import File, Manifest
-from datasets_cards.tables import SCHEMAS
+from datasets_cards.tables.schemas import SCHEMAS
 
 _TERMS = (
     "annotation arrayShape citeAs column containedIn equivalentProperty excludes extract field fileObject "

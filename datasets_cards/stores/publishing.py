@@ -1,7 +1,7 @@
 """Publishing an artifact as the next version of a dataset, in a folder store or on the Hub, by one path for both.
 
 What is compared, planned and composed here is the same everywhere; how a version then appears in one step is the
-store's (`local_hub.py`, `hub_store.py`).
+store's (`local_hub.py`, `hub.py`).
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Literal
 from datasets_cards.artifact import Artifact
 from datasets_cards.attaching import compose, existing_cards, summaries_in
 from datasets_cards.canonical import sha256_hex
-from datasets_cards.card import CARD_FILE, DERIVED
-from datasets_cards.card_merge import ExistingCard
-from datasets_cards.diff import Diff, diff, needed
+from datasets_cards.cards.card import CARD_FILE, DERIVED
+from datasets_cards.cards.merge import ExistingCard
+from datasets_cards.comparing.diff import Diff, diff, needed
 from datasets_cards.errors import ConflictError, InputError, IntegrityError
-from datasets_cards.hub_store import Gated
 from datasets_cards.leaks import refuse_secrets_in_tables
 from datasets_cards.manifest import MANIFEST_FILE, Manifest, Parent
-from datasets_cards.refs import open_store
-from datasets_cards.stores import Content, Head, Store, is_same, moved_on, strays, taken
+from datasets_cards.stores.hub import Gated
+from datasets_cards.stores.refs import open_store
+from datasets_cards.stores.store import Content, Head, Store, is_same, moved_on, strays, taken
 from datasets_cards.verify import verify
 from datasets_cards.versions import BUMPS, FIRST, Bump, bump_between, bumped, parse_version
 

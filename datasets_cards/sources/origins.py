@@ -14,7 +14,7 @@ from datasets_cards.artifact import Artifact
 from datasets_cards.canonical import canonical_json, file_digest, sha256_hex
 from datasets_cards.errors import EchosetError, InputError, MissingError, StorageError
 from datasets_cards.manifest import MANIFEST_FILE
-from datasets_cards.rows import RowError
+from datasets_cards.sources.rows import RowError
 
 JSONL_SUFFIXES = (".jsonl", ".ndjson")
 BATCH_ROWS = 1024

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datasets_cards.errors import EchosetError, IntegrityError
-from datasets_cards.parquet_pages import Chunk, read_chunk
-from datasets_cards.tables import SCHEMAS
+from datasets_cards.tables.pages import Chunk, read_chunk
+from datasets_cards.tables.schemas import SCHEMAS
 
 UNREADABLE = (
     pa.ArrowException,

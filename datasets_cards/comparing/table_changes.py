@@ -21,10 +21,10 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from datasets_cards.artifact import Artifact
+from datasets_cards.comparing.pairing import Ids, Pairs, both, paired, paired_candidates, without
 from datasets_cards.errors import IntegrityError
-from datasets_cards.footers import table_errors
 from datasets_cards.manifest import File, Manifest
-from datasets_cards.pairing import Ids, Pairs, both, paired, paired_candidates, without
+from datasets_cards.tables.footers import table_errors
 
 PART_BYTES = 96 << 20
 """Uncompressed bytes of one table, both sides, that are compared at once; larger groups are read several times."""

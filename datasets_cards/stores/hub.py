@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from datasets_cards.cache import cache_dir
 from datasets_cards.canonical import file_digest, sha256_hex
-from datasets_cards.card import CARD_FILE
+from datasets_cards.cards.card import CARD_FILE
 from datasets_cards.errors import InputError, IntegrityError, MissingError
-from datasets_cards.hub_errors import LOG_IN, hub_errors
+from datasets_cards.hub_client import LOG_IN, hub_errors
 from datasets_cards.manifest import MANIFEST_FILE, File, parse_manifest
 from datasets_cards.storage import storage_errors
-from datasets_cards.stores import ALWAYS, Content, Head, is_same, mark_store, moved_on, strays, taken
+from datasets_cards.stores.store import ALWAYS, Content, Head, is_same, mark_store, moved_on, strays, taken
 from datasets_cards.versions import parse_version
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _FOREIGN = re.compile(r"README\.md|LICENSE.*|\.gitattributes|\.gitignore", re.AS
 
 
 class Hub:
-    """Dataset repositories on the Hub; see `stores.Store` for what its methods promise.
+    """Dataset repositories on the Hub; see `store.Store` for what its methods promise.
 
     Args:
         private: make new repositories private; publishing into one that is public is refused then.

@@ -6,11 +6,11 @@ import difflib
 from pathlib import Path
 
 from datasets_cards.errors import InputError, MissingError
-from datasets_cards.hub_origin import is_hub
-from datasets_cards.hub_store import Gated, Hub
-from datasets_cards.local_hub import LocalHub
+from datasets_cards.hub_client import is_hub
 from datasets_cards.manifest import MANIFEST_FILE
-from datasets_cards.stores import Store
+from datasets_cards.stores.hub import Gated, Hub
+from datasets_cards.stores.local_hub import LocalHub
+from datasets_cards.stores.store import Store
 from datasets_cards.versions import parse_version
 
 FORMS = "Give a folder, STORE/name@v1.0.0 or hub:ORG/NAME@v1.0.0"

@@ -15,22 +15,16 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from datasets_cards.errors import EchosetError, InputError, MissingError
-from datasets_cards.hub_errors import hub_errors
-from datasets_cards.origins import BATCH_ROWS, Origin, first_line, table_records
+from datasets_cards.hub_client import hub_errors
+from datasets_cards.sources.origins import BATCH_ROWS, Origin, first_line, table_records
 
 FORM = "hub:ORG/NAME[@REVISION][:CONFIG/SPLIT]"
 _REFERENCE = re.compile(
     r"hub:(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[^:@\s]+))?(:(?P<config>[^:/\s]*)(/(?P<split>[^:/\s]+))?)?", re.ASCII
 )
-
-
-def is_hub(data: str | Path) -> bool:
-    """Whether this names a dataset on the Hub."""
-    return str(data).startswith("hub:")
 
 
 def hub_origin(text: str) -> Origin:

@@ -16,18 +16,18 @@ from pathlib import Path
 
 from datasets_cards.artifact import STORE_FILE
 from datasets_cards.canonical import file_digest
-from datasets_cards.card import CARD_FILE
+from datasets_cards.cards.card import CARD_FILE
 from datasets_cards.errors import InputError, IntegrityError, MissingError
 from datasets_cards.manifest import MANIFEST_FILE, read_manifest
 from datasets_cards.storage import exclusive, move_into_place, new_folder, storage_errors
-from datasets_cards.stores import Content, Head, mark_store, moved_on, taken
+from datasets_cards.stores.store import Content, Head, mark_store, moved_on, taken
 from datasets_cards.versions import parse_version
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}", re.ASCII)
 
 
 class LocalHub:
-    """A store of artifacts in a folder; see `stores.Store` for what its methods promise.
+    """A store of artifacts in a folder; see `store.Store` for what its methods promise.
 
     Args:
         root: the store; made where it doesn't exist.

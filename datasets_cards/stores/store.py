@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Protocol
 
 from datasets_cards.artifact import STORE_FILE
-from datasets_cards.card import CARD_FILE
+from datasets_cards.cards.card import CARD_FILE
 from datasets_cards.errors import ConflictError
 from datasets_cards.manifest import MANIFEST_FILE, Manifest
 from datasets_cards.storage import replace_files
-from datasets_cards.tables import SCHEMAS
+from datasets_cards.tables.schemas import SCHEMAS
 
 Content = Path | bytes
 """A file of a release: where its bytes lie, or the bytes."""

@@ -17,8 +17,8 @@ from typing import Any
 
 from datasets_cards.artifact import STORE_FILE, Artifact
 from datasets_cards.canonical import canonical_json
-from datasets_cards.card import DERIVED
-from datasets_cards.changes import (
+from datasets_cards.cards.card import DERIVED
+from datasets_cards.comparing.changes import (
     CandidateChanges,
     Diff,
     DroppedChanges,
@@ -32,10 +32,10 @@ from datasets_cards.changes import (
     SettingChange,
     Side,
 )
+from datasets_cards.comparing.table_changes import Comparison, Group, Tally, groups
 from datasets_cards.errors import IntegrityError
 from datasets_cards.manifest import Manifest
-from datasets_cards.table_changes import Comparison, Group, Tally, groups
-from datasets_cards.tables import SCHEMAS
+from datasets_cards.tables.schemas import SCHEMAS
 from datasets_cards.versions import Bump
 
 COMPARED = ("source", "model", "labeler", "engine", "seeds", "scorers", "scorer_settings", "packages", "repository")

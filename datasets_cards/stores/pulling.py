@@ -8,8 +8,8 @@ from pathlib import Path
 from datasets_cards.artifact import Artifact
 from datasets_cards.errors import IntegrityError, MissingError
 from datasets_cards.manifest import MANIFEST_FILE, Manifest, read_manifest
-from datasets_cards.refs import open_store, resolve_ref
 from datasets_cards.storage import move_into_place, new_folder, storage_errors
+from datasets_cards.stores.refs import open_store, resolve_ref
 from datasets_cards.verify import verify
 from datasets_cards.writing import check_target
 

@@ -1,13 +1,19 @@
-"""What the Hub's client raises, as errors of one line: what, where, what to do about it."""
+"""What all talk with the Hub shares: how it is written, and what its client raises as errors of one line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from datasets_cards.errors import EchosetError, InputError, MissingError, StorageError
 
 LOG_IN = "Log in with a token that may write there: hf auth login"
+
+
+def is_hub(data: str | Path) -> bool:
+    """Whether this names a dataset on the Hub."""
+    return str(data).startswith("hub:")
 
 
 @contextmanager

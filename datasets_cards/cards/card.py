@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets_cards.canonical import canonical_json
-from datasets_cards.card_words import address, citation, hub_source, licenses, paper_citation, title
+from datasets_cards.cards.words import address, citation, hub_source, licenses, paper_citation, title
 from datasets_cards.manifest import Manifest
 
 CARD_FILE, CROISSANT_FILE = "README.md", "croissant.json"
@@ -26,7 +26,7 @@ BEGIN = (
 )
 END = "<!-- echoset: end -->"
 MARK = re.compile(r"^[ \t]*<!-- echoset: (?P<kind>begin|end)\b.*?-->[ \t]*$", re.MULTILINE)
-"""What stands between these belongs to Echoset; a merge (card_merge.py) keeps everything outside of them."""
+"""What stands between these belongs to Echoset; a merge (merge.py) keeps everything outside of them."""
 
 _ATTACHED = (("shift", "Shift"), ("effects", "Effect of training on it"))
 _HUB_LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*", re.ASCII)

@@ -9,7 +9,7 @@ from operator import eq
 from typing import TYPE_CHECKING, Any
 from unicodedata import category
 
-from datasets_cards.changes import Diff, Example, NumberChanges, Said
+from datasets_cards.comparing.changes import Diff, Example, NumberChanges, Said
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from datasets_cards.card import CARD_FILE, MARK, card_block, card_metadata, without_marks
-from datasets_cards.card_header import Header, read_header, write_header
+from datasets_cards.cards.card import CARD_FILE, MARK, card_block, card_metadata, without_marks
+from datasets_cards.cards.header import Header, read_header, write_header
 from datasets_cards.manifest import Manifest
-from datasets_cards.tables import SCHEMAS
+from datasets_cards.tables.schemas import SCHEMAS
 
 _LICENSE = ("license", "license_name", "license_link")
 _SPECIAL = frozenset((*_LICENSE, "tags", "configs", "size_categories"))

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from datasets_cards.tables import SCHEMAS, id_hash, to_arrow
+from datasets_cards.tables.schemas import SCHEMAS, id_hash, to_arrow
 
 ROWS_PER_SHARD = 20_000
 MOST_SHARDS = 64

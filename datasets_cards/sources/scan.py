@@ -12,12 +12,13 @@ from pathlib import Path
 
 from datasets_cards.canonical import canonical_json, row_digest, sha256_hex, table_digest
 from datasets_cards.errors import InputError, IntegrityError
-from datasets_cards.hub_origin import hub_origin, is_hub
+from datasets_cards.hub_client import is_hub
 from datasets_cards.ids import IdTable
 from datasets_cards.manifest import Source
-from datasets_cards.origins import Origin, local_origin
 from datasets_cards.records import Dropped, Row
-from datasets_cards.rows import FORMS, RowError, parse_row
+from datasets_cards.sources.hub_origin import hub_origin
+from datasets_cards.sources.origins import Origin, local_origin
+from datasets_cards.sources.rows import FORMS, RowError, parse_row
 
 
 @dataclass(frozen=True, slots=True)

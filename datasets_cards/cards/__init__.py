@@ -1,0 +1,1 @@
+"""What is written about an artifact for people and machines: the card and Croissant metadata."""

@@ -1,0 +1,1 @@
+"""What changed from one artifact to another, row by row."""

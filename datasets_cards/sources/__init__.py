@@ -1,0 +1,1 @@
+"""Datasets as they come: files, saved folders, the Hub; rows out."""
