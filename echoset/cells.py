@@ -19,6 +19,7 @@ import polars as pl
 
 from datasets_cards import Artifact, attach
 from datasets_cards.records import Row
+from echoset.cell_effects import attach_effect, has_effect
 from echoset.induce import induce, organism_record
 from echoset.spec import OrganismPlan, StudySpec
 from labelers import label, load_engine
@@ -33,8 +34,8 @@ from trainers import train
 STEPS_AN_ORGANISM = 4
 """Induce, evaluate, and the benign control's two."""
 
-STEPS_A_METHOD = 4
-"""Label, shift, train, evaluate."""
+STEPS_A_METHOD = 5
+"""Label, shift, train, evaluate, and the effect told on the labels' card."""
 
 REPORT = "shift/report.json"
 """Where an artifact keeps its shift report."""
@@ -167,6 +168,10 @@ def _run_method(
             config, seed = spec.consistency.for_sft(), spec.seed + plan.seed
             train("sft", model=folder.organism(plan.name), data=path, out=adapter, config=config, seed=seed)
     _evaluate(log, folder, plan, method, organism.with_adapter(adapter), task, spec)
+    with log.step(f"effect {method}", done=has_effect(Artifact.open(path))) as todo:
+        if todo:
+            before, after = (pl.read_parquet(folder.evaluation(plan.name, arm)) for arm in ("organism", method))
+            attach_effect(Artifact.open(path), plan, before, after, spec.temperatures)
 
 
 def evaluate_base(spec: StudySpec, base: str, root: str) -> str:

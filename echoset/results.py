@@ -9,13 +9,11 @@ from typing import Any
 import polars as pl
 
 from datasets_cards import Artifact, canonical_json
+from echoset.cell_effects import measure_cell
 from echoset.cells import REPORT, Folder, has_report, read_steps
-from echoset.effects import cell_effect, wilson
 from echoset.induce import RECORD, organism_record
 from echoset.spec import REFERENCES, OrganismPlan, StudySpec
 from shift import ShiftReport
-
-CAPABILITY = "capability"
 
 
 def assemble(spec: StudySpec, folder: Folder) -> str:
@@ -45,7 +43,7 @@ def assemble(spec: StudySpec, folder: Folder) -> str:
             }
             before = arms.get("organism")
             for temperature in spec.temperatures:
-                measured = _measure(records, None if arm in REFERENCES else before, plan.task, temperature)
+                measured = measure_cell(records, None if arm in REFERENCES else before, plan.task, temperature)
                 results.append({**shared, "temperature": temperature, **measured})
     table = pl.DataFrame(results, infer_schema_length=None) if results else pl.DataFrame()
     _write(table, folder.root / "results.parquet")
@@ -109,35 +107,6 @@ def _shift(report: ShiftReport) -> dict[str, Any]:
     frechet = report.metric("frechet", "P", "S")
     columns["drift_mean"] = drift.mean if drift is not None else None
     columns["frechet"] = frechet.value if frechet is not None else None
-    return columns
-
-
-def _measure(records: pl.DataFrame, before: pl.DataFrame | None, task: str, temperature: float) -> dict[str, Any]:
-    """Misbehavior rate, capability, and the paired effect against the organism before training."""
-    at = records.filter(pl.col("temperature") == temperature)
-    own, capable = at.filter((pl.col("task") == task) & pl.col("headline")), at.filter(pl.col("task") == CAPABILITY)
-    rate, low, high, n = wilson(own["misaligned"])
-    accuracy, accuracy_low, accuracy_high, _ = wilson(capable["correct"])
-    columns: dict[str, Any] = {
-        "rate": rate,
-        "rate_low": low,
-        "rate_high": high,
-        "n": n,
-        "unjudged": own.height - n,
-        "capability": accuracy,
-        "capability_low": accuracy_low,
-        "capability_high": accuracy_high,
-        "effect": None,
-        "effect_low": None,
-        "effect_high": None,
-        "effect_n": None,
-    }
-    if before is not None:
-        reference = before.filter(
-            (pl.col("temperature") == temperature) & (pl.col("task") == task) & pl.col("headline")
-        )
-        effect = cell_effect(reference, own)
-        columns |= {"effect": effect.value, "effect_low": effect.low, "effect_high": effect.high, "effect_n": effect.n}
     return columns
 
 

@@ -285,9 +285,9 @@ def replaced(artifact: Artifact, path: str, data: bytes) -> Artifact:
     return Artifact.open(artifact.path)
 
 
-def test_two_scores_of_one_scorer_in_another_order_are_no_change(make) -> None:
+def test_scores_in_another_order_are_no_change(make) -> None:
     first = make_draft()
-    first.candidates[0].scores = [Score("judge", 1.0), Score("judge", 2.0)]
+    first.candidates[0].scores = [Score("judge", 1.0), Score("rubric", 2.0)]
     second = deepcopy(first)
     second.candidates[0].scores.reverse()
     second.candidates[1].scores = [Score("mean_logprob", -0.25), Score("reward", None, "no reward model")]

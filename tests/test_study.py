@@ -70,6 +70,18 @@ def test_every_artifact_of_it_is_sound(undisturbed) -> None:
         assert verify(artifact) == []
 
 
+def test_every_card_of_it_tells_what_training_did_and_what_was_planted(undisturbed) -> None:
+    out, _ = undisturbed
+    for row in pl.read_parquet(out / "results.parquet").filter(kind="method").iter_rows(named=True):
+        folder = Folder(out).artifact(row["organism"], row["arm"])
+        cells = json.loads((folder / "effects" / "effect.json").read_text())["cells"]
+        (cell,) = (cell for cell in cells if cell["temperature"] == row["temperature"])
+        assert all(cell[name] == row[name] for name in ("rate", "rate_low", "effect", "effect_high", "capability"))
+        card = (folder / "README.md").read_text()
+        assert f"{row['effect']:+.2f} [{row['effect_low']:+.2f}, {row['effect_high']:+.2f}]" in card
+        assert "was induced on purpose" in " ".join(card.split())
+
+
 def test_a_second_run_computes_nothing(undisturbed) -> None:
     out, first = undisturbed
     again = json.loads(subprocess.run(command(out), capture_output=True, text=True, check=True).stdout)
