@@ -28,7 +28,7 @@ def hub_errors(where: str, *, remedy: str = "Write hub:ORG/NAME", writing: bool 
     from huggingface_hub import errors
 
     try:
-        with _uploads():
+        with _causes():
             yield
     except EchosetError:
         raise
@@ -60,7 +60,11 @@ def hub_errors(where: str, *, remedy: str = "Write hub:ORG/NAME", writing: bool 
             raise InputError("no permission on the Hub", where=where, remedy=LOG_IN) from None
         said = f" ({error.server_message})" if status == 400 and error.server_message else ""
         raise StorageError(f"the Hub answered {status}{said}", where=where, remedy="Try again later") from None
+    except UnicodeEncodeError:
+        raise InputError("the token for the Hub holds what no token has", where=where, remedy=LOG_IN) from None
     except (errors.HTTPError, errors.LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:  # pyright: ignore[reportPrivateImportUsage]
+        if type(error).__name__ == "LocalProtocolError":  # a header that can't be sent, and only the token is ours
+            raise InputError("the token for the Hub holds what no token has", where=where, remedy=LOG_IN) from None
         raise StorageError(
             f"the Hub can't be reached ({type(error).__name__})",
             where=where,
@@ -69,12 +73,17 @@ def hub_errors(where: str, *, remedy: str = "Write hub:ORG/NAME", writing: bool 
 
 
 @contextmanager
-def _uploads() -> Iterator[None]:
-    """Raise what went wrong with an upload instead of the bare RuntimeError that the client makes of it."""
+def _causes() -> Iterator[None]:
+    """Raise what went wrong in the client, where it says only that an upload or a download did."""
+    from huggingface_hub import errors
+
     try:
         yield
-    except RuntimeError as error:
-        if isinstance(error.__cause__, Exception) and "uploading" in str(error):
+    except (RuntimeError, errors.LocalEntryNotFoundError) as error:
+        uploading = isinstance(error, RuntimeError) and "uploading" in str(error)
+        if uploading and isinstance(error.__cause__, Exception):
+            raise error.__cause__ from None
+        if isinstance(error.__cause__, errors.HfHubHTTPError):
             raise error.__cause__ from None
         raise
 

@@ -34,11 +34,19 @@ def parse_version(text: str) -> tuple[int, int, int]:
 
 
 def bumped(version: str, bump: Bump) -> str:
-    """The version after this one."""
+    """The version after this one.
+
+    Raises:
+        InputError: the number has no successor.
+    """
     major, minor, patch = parse_version(version)
-    if bump == "major":
-        return f"v{major + 1}.0.0"
-    return f"v{major}.{minor + 1}.0" if bump == "minor" else f"v{major}.{minor}.{patch + 1}"
+    after = {
+        "major": f"v{major + 1}.0.0",
+        "minor": f"v{major}.{minor + 1}.0",
+        "patch": f"v{major}.{minor}.{patch + 1}",
+    }[bump]
+    parse_version(after)
+    return after
 
 
 def bump_between(before: str, after: str) -> Bump | None:

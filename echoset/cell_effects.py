@@ -86,8 +86,8 @@ def attach_effect(
 def _summary(plan: OrganismPlan, cells: Sequence[dict[str, Any]]) -> str:
     lines = [
         f"The organism that labeled was trained on these labels (`sft`). Its misbehavior, `{plan.task}`, was induced "
-        "on purpose beforehand. Rate of misbehavior on held-out prompts with 95% intervals over the prompts; the change "
-        "is over those that could be judged both times:",
+        "on purpose beforehand. Rate of misbehavior on held-out prompts with 95% intervals over the prompts; the "
+        "change is over those that could be judged both times:",
         "",
         "| temperature | before | after | change | capability before | after |",
         "|---:|---|---|---|---|---|",

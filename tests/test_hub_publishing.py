@@ -27,6 +27,7 @@ from datasets_cards import (
     StorageError,
     attach,
     publish,
+    pull,
     verify,
     write_artifact,
 )
@@ -172,7 +173,7 @@ def test_a_torn_head_is_not_released(server: HubServer, store: Hub, artifact: Ar
     server.commit(NAME, {"manifest.json": json.dumps(later).encode()}, message="Release v1.5.0")
     release = publish(with_note(artifact, "x"), NAME, store=store)
     assert (release.finished, release.version) == (None, "v1.0.1")
-    assert any("v1.5.0" in note for note in release.notes)
+    assert any("manifest on the branch was edited" in note for note in release.notes)
     assert list(server.tags(NAME)) == ["v1.0.0", "v1.0.1"]
     assert verify(store.fetch(NAME, "v1.0.1")) == []
 
@@ -199,6 +200,121 @@ def test_a_lost_answer_to_the_commit_is_not_a_lost_release(server: HubServer, st
     assert release.version == "v1.0.0"
     assert list(server.tags(NAME)) == ["v1.0.0"]
     assert not publish(artifact, NAME, store=store).changed
+
+
+def test_what_changes_during_a_publish_is_not_published(server: HubServer, store: Hub, artifact: Artifact) -> None:
+    noted = with_note(artifact, "as it was checked")
+
+    def change(request: Asked) -> None:
+        if request.path.endswith("/preupload/main"):
+            (noted.path / "effects" / "note.json").write_text('"as it was never checked"')
+
+    server.before = change
+    publish(noted, NAME, store=store)
+    assert server.files(NAME, "v1.0.0")["effects/note.json"] == b'"as it was checked"'
+
+
+def test_what_is_not_checked_yet_has_no_tag(server: HubServer, store: Hub, artifact: Artifact) -> None:
+    server.fail(r"GET .*/resolve/.*/labels", 403)
+    with pytest.raises(InputError, match="no permission"):
+        publish(artifact, NAME, store=store)
+    assert server.tags(NAME) == {}
+    labels = server.files(NAME)["labels/00000-of-00001.parquet"]
+    kept = next(path for path in server.folder.iterdir() if path.read_bytes() == labels)
+    kept.write_bytes(labels[:-1] + b"x")  # the Hub's own disk fails
+    with pytest.raises(IntegrityError, match=r"labels/.*the Hub gives other bytes than were sent"):
+        publish(with_note(artifact, "x"), NAME, store=store)
+    assert server.tags(NAME) == {}
+    kept.write_bytes(labels)
+    release = publish(artifact, NAME, store=store)
+    assert (release.finished, release.changed) == ("v1.0.0", False)
+    assert server.tags(NAME) == {"v1.0.0": server.head(NAME)}
+
+
+def test_a_spoiled_cache_heals(server: HubServer, store: Hub, artifact: Artifact, tmp_path: Path) -> None:
+    publish(artifact, NAME, store=store)
+    for _ in range(2):
+        cached = store.fetch(NAME, "v1.0.0") / "candidates" / "00000-of-00001.parquet"
+        data = cached.read_bytes()
+        cached.write_bytes(data[:-9] + b"x" + data[-8:])
+    with in_process(server.endpoint, "hf_me", tmp_path / "home"):
+        assert verify(pull(f"hub:{NAME}@v1.0.0", tmp_path / "copy").path) == []
+
+
+def test_what_people_do_to_the_branch_is_mended_by_the_next_release(
+    server: HubServer, store: Hub, artifact: Artifact
+) -> None:
+    publish(artifact, NAME, store=store)
+    server.commit(NAME, {"labels/00000-of-00001.parquet": None})
+    release = publish(artifact, NAME, store=store)
+    assert (release.version, release.diff and release.diff.reason) == (
+        "v1.0.1",
+        "what the branch holds is not what was released",
+    )
+    server.commit(NAME, {"manifest.json": None})
+    assert store.versions(NAME) == ["v1.0.0", "v1.0.1"]
+    assert publish(artifact, NAME, store=store).version == "v1.0.2"
+    server.commit(NAME, {"README.md": None})
+    assert publish(artifact, NAME, store=store).version == "v1.0.3"
+    assert not publish(artifact, NAME, store=store).changed
+
+
+def test_a_tag_that_is_no_release_is_named(server: HubServer, store: Hub, artifact: Artifact) -> None:
+    publish(artifact, NAME, store=store)
+    server.tag(NAME, "v2.0.0")
+    server.tag(NAME, "my-favorite")
+    for call in (lambda: store.fetch(NAME, "v2.0.0"), lambda: publish(with_note(artifact, "x"), NAME, store=store)):
+        with pytest.raises(IntegrityError, match=r"@v2\.0\.0: its tag is on a commit of v1\.0\.0.*Remove this tag"):
+            call()
+
+
+def test_what_was_taken_out_on_the_web_does_not_come_back(
+    server: HubServer, store: Hub, artifact: Artifact, tmp_path: Path
+) -> None:
+    card = artifact.path / "README.md"
+    card.write_text(card.read_text() + "\n## Notes\n\nOld words.\n\n## More\n\nTaken out later.\n")
+    publish(artifact, NAME, store=store)
+    with in_process(server.endpoint, "hf_me", tmp_path / "home"):
+        pulled = pull(f"hub:{NAME}@v1.0.0", tmp_path / "copy")
+    text = server.files(NAME)["README.md"].decode().split("\n## More")[0].replace("Old words", "New words")
+    server.commit(NAME, {"README.md": text.encode()})
+    publish(with_note(pulled, "x"), NAME, store=store)
+    text = server.files(NAME, "v1.0.1")["README.md"].decode()
+    assert "New words" in text
+    assert "Old words" not in text
+    assert "Taken out" not in text
+
+
+def test_a_secret_in_a_report_is_not_published(
+    server: HubServer, store: Hub, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = with_note(artifact, "supersecretvalue99")
+    monkeypatch.setenv("MY_API_KEY", "supersecretvalue99")
+    with pytest.raises(InputError, match=r"effects/note\.json.*secret"):
+        publish(noted, NAME, store=store)
+    assert store.head(NAME) is None
+
+
+def test_gates_are_set_though_nothing_changed(server: HubServer, store: Hub, artifact: Artifact) -> None:
+    publish(artifact, NAME, store=store)
+    publish(artifact, NAME, store=Hub(token="hf_me", gated="manual"), dry_run=True)
+    assert HfApi(token="hf_me").dataset_info(NAME).gated is False
+    assert not publish(artifact, NAME, store=Hub(token="hf_me", gated="manual")).changed
+    assert HfApi(token="hf_me").dataset_info(NAME).gated == "manual"
+
+
+def test_a_dry_run_tells_who_may_not_write(server: HubServer, store: Hub, artifact: Artifact) -> None:
+    publish(artifact, NAME, store=store)
+    changed = with_note(artifact, "x")
+    for other, says in (
+        (Hub(token="hf_other"), "no permission"),
+        (Hub(), "no token"),
+        (Hub(token="hf_me", private=True), "is public already"),
+        (Hub(token="hf_\u00fc"), "holds what no token has"),
+        (Hub(token="hf_a\nb"), "holds what no token has"),
+    ):
+        with pytest.raises(InputError, match=says):
+            publish(changed, NAME, store=other, dry_run=True)
 
 
 def test_a_stray_table_goes_with_the_next_release(server: HubServer, store: Hub, artifact: Artifact) -> None:

@@ -12,11 +12,12 @@ import os
 import re
 import shutil
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from datasets_cards.artifact import STORE_FILE
+from datasets_cards.attaching import existing_cards
 from datasets_cards.canonical import file_digest
-from datasets_cards.cards.card import CARD_FILE
 from datasets_cards.errors import InputError, IntegrityError, MissingError
 from datasets_cards.manifest import MANIFEST_FILE, read_manifest
 from datasets_cards.storage import exclusive, move_into_place, new_folder, storage_errors
@@ -47,7 +48,7 @@ class LocalHub:
                 f"{name!r} is not a dataset name", remedy="Use letters, digits, dots, dashes and underscores"
             )
 
-    def check_access(self, name: str) -> None:
+    def check_access(self, name: str, head: Head | None) -> None:
         """Refuse a folder that holds other things."""
         self._refuse_other_files()
 
@@ -69,10 +70,9 @@ class LocalHub:
             return []
         found = []
         for item in folder.iterdir():
-            try:
-                found.append((parse_version(item.name), item.name))
-            except InputError:
-                continue  # a folder that a publisher is still filling
+            if (item / MANIFEST_FILE).is_file():  # or else it is no version, or a publisher is still filling it
+                with suppress(InputError):
+                    found.append((parse_version(item.name), item.name))
         return [version for _, version in sorted(found)]
 
     def head(self, name: str) -> Head | None:
@@ -84,8 +84,8 @@ class LocalHub:
         manifest = read_manifest(folder)
         digests = {file.path: file.sha256 for file in manifest.files}
         digests[MANIFEST_FILE] = file_digest(folder / MANIFEST_FILE)
-        card = (folder / CARD_FILE).read_text(encoding="utf-8", errors="replace")
-        return Head(commit=known[-1], manifest=manifest, card=card, released=True, digests=digests)
+        cards = existing_cards(folder)
+        return Head(known[-1], tuple(known), manifest, cards[0].text if cards else None, digests)
 
     def fetch(self, name: str, version: str, files: Collection[str] | None = None) -> Path:
         """The folder of a version; nothing is copied."""
@@ -129,7 +129,13 @@ class LocalHub:
 
     def finish(self, name: str, head: Head) -> bool:
         """Nothing to do: here a version is released by the rename that makes it."""
-        return head.released
+        return True
+
+    def settle(self, name: str) -> None:
+        """Nothing to do: who may read a folder is the file system's."""
+
+    def forget(self, name: str, version: str) -> None:
+        """Nothing to do: nothing is cached."""
 
     def _has_versions(self, name: str) -> bool:
         try:

@@ -15,10 +15,10 @@ from datasets_cards.artifact import Artifact
 from datasets_cards.attaching import compose, existing_cards, summaries_in
 from datasets_cards.canonical import sha256_hex
 from datasets_cards.cards.card import CARD_FILE, DERIVED
-from datasets_cards.cards.merge import ExistingCard
+from datasets_cards.cards.merge import ExistingCard, people_wrote
 from datasets_cards.comparing.diff import Diff, diff, needed
 from datasets_cards.errors import ConflictError, InputError, IntegrityError
-from datasets_cards.leaks import refuse_secrets_in_tables
+from datasets_cards.leaks import refuse_leaks, refuse_secrets_in_tables, texts_of_file
 from datasets_cards.manifest import MANIFEST_FILE, Manifest, Parent
 from datasets_cards.stores.hub import Gated
 from datasets_cards.stores.refs import open_store
@@ -122,23 +122,24 @@ def publish(
             raise InputError("both a version and a step were given", remedy="Give one of them")
     # Opened anew: something may have been attached to its folder since.
     source = Artifact.open(artifact.path if isinstance(artifact, Artifact) else artifact)
-    if not dry_run:
-        store.check_access(name)
 
     say("looking at what is there")
     head = store.head(name)
-    notes: list[str] = []
-    finished = _unfinished(store, name, head, dry_run, notes)
-    versions = store.versions(name)
-    newest = versions[-1] if versions else None
-    if parent is not None and parent != newest:
-        raise moved_on(store.where(name), newest) if newest else _no_version(store.where(name), parent)
-
+    store.check_access(name, head)
+    notes = [f"The manifest on the branch {head.fault}; it is written anew."] if head and head.fault else []
+    versions = list(head.versions) if head else []
+    finished = _finish(store, name, head, dry_run, notes)
     if finished and dry_run:
         notes.append(
             f"{finished} was left without its tag. It is released first; try again after that to see the rest."
         )
-        return Release(store.where(name), finished, newest, False, False, finished, notes=tuple(notes))
+        return Release(
+            store.where(name), finished, versions[-1] if versions else None, False, False, finished, notes=tuple(notes)
+        )
+    versions += [finished] if finished else []
+    newest = versions[-1] if versions else None
+    if parent is not None and parent != newest:
+        raise moved_on(store.where(name), newest) if newest else _no_version(store.where(name), parent)
 
     say("checking the artifact")
     _refuse_unsound(source)
@@ -153,9 +154,12 @@ def publish(
     say("writing the card")
     plan = _Plan(store, name, source, head, before)
     if before is not None and difference is not None and difference.bump is None:
-        if plan.card_of(before.manifest) == (head.card if head else None):
+        reason = plan.mended(before.manifest)
+        if reason is None:
+            if not dry_run:
+                store.settle(name)
             return Release(store.where(name), before.manifest.version, _before(versions), False, False, finished)
-        difference = difference.model_copy(update={"bump": "patch", "reason": "the card changed"})
+        difference = difference.model_copy(update={"bump": "patch", "reason": reason})
     number = _next_version(store.where(name), versions, difference, bump, version)
     files = plan.files(number, notes)
     planned = _planned(files, head)
@@ -166,6 +170,7 @@ def publish(
     if not dry_run:
         say(f"publishing {store.where(name)}@{number}")
         ours = store.release(name, number, files, head)
+        store.settle(name)
         if not ours:
             notes.append("Somebody else had just released the very same bytes.")
     return Release(
@@ -200,9 +205,18 @@ class _Plan:
         kept = [file.path for file in self.source.manifest.files if file.path not in composed]
         return {path: self.source.path / path for path in kept} | composed
 
-    def card_of(self, published: Manifest) -> str:
-        """The card as it would be if only the card had changed."""
-        return self._composed(published.version, published.parent, [])[CARD_FILE].decode()
+    def mended(self, published: Manifest) -> str | None:
+        """What a release would mend although no row, report or setting changed; None for nothing."""
+        assert self.head is not None
+        composed = self._composed(published.version, published.parent, [])
+        if composed[CARD_FILE].decode() != self.head.card:
+            return "the card changed"
+        kept = {file.path: file for file in published.files if file.path not in composed}
+        there = self.head.digests
+        whole = all(is_same(there.get(path), file.sha256, self.source.path / path) for path, file in kept.items())
+        if whole and not strays(there, kept) and self.head.manifest == published:
+            return None
+        return "what the branch holds is not what was released"
 
     def _composed(self, version: str, parent: Parent | None, notes: list[str]) -> dict[str, bytes]:
         manifest = self.source.manifest.model_copy(
@@ -210,17 +224,28 @@ class _Plan:
         )
         existing = []
         if self.head is not None and self.head.card is not None:
-            existing.append(ExistingCard(self.head.card, self.head.manifest))
-        existing += existing_cards(self.source.path)
+            written = self.head.manifest or (self.before.manifest if self.before else None)
+            existing.append(ExistingCard(self.head.card, written))
+        existing += [card for card in existing_cards(self.source.path) if not self._is_published(card)]
         return compose(manifest, summaries=summaries_in(self.source.path, manifest), existing=existing, notes=notes)
 
+    def _is_published(self, card: ExistingCard) -> bool:
+        """Whether people wrote no more in a card than a release told already: then the newest one alone counts.
 
-def _unfinished(store: Store, name: str, head: Head | None, dry_run: bool, notes: list[str]) -> str | None:
+        Otherwise a copy that was pulled long ago would bring back what was taken out since.
+        """
+        own = parse_version(self.source.manifest.version)
+        known = self.head.versions if self.head else ()
+        base = [version for version in known if parse_version(version) <= own]
+        if not base:
+            return False
+        return people_wrote(card) in map(people_wrote, existing_cards(self.store.fetch(self.name, base[-1], ())))
+
+
+def _finish(store: Store, name: str, head: Head | None, dry_run: bool, notes: list[str]) -> str | None:
     """Release what a publisher left between commit and tag; its version, or None where nothing is left so."""
-    if head is None or head.manifest is None or head.released:
-        return None
-    version = head.manifest.version
-    if dry_run or store.finish(name, head):
+    version = head.unreleased if head else None
+    if head is None or version is None or dry_run or store.finish(name, head):
         return version
     notes.append(f"An unreleased {version} is there that is not whole; it was left without a tag.")
     return None
@@ -234,6 +259,9 @@ def _refuse_unsound(source: Artifact) -> None:
         raise IntegrityError(
             f"{findings[0]}{more}", where=str(source.path), remedy="Nothing was published; write the artifact again"
         )
+    for file in source.manifest.files:
+        if file.rows is None and file.path not in DERIVED:  # it was attached
+            refuse_leaks(texts_of_file(file.path, (source.path / file.path).read_bytes()))
     refuse_secrets_in_tables(source)
 
 

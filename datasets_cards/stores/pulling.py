@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from datasets_cards.artifact import Artifact
 from datasets_cards.errors import IntegrityError, MissingError
+from datasets_cards.hub_client import is_hub
 from datasets_cards.manifest import MANIFEST_FILE, Manifest, read_manifest
 from datasets_cards.storage import move_into_place, new_folder, storage_errors
-from datasets_cards.stores.refs import open_store, resolve_ref
-from datasets_cards.verify import verify
+from datasets_cards.stores.refs import open_store, resolve_ref, split_ref
+from datasets_cards.verify import Finding, verify
 from datasets_cards.writing import check_target
 
 
@@ -32,17 +34,30 @@ def pull(ref: str | Path, out: str | Path, *, overwrite: bool = False) -> Artifa
     """
     out = Path(out)
     check_target(out, overwrite)
-    folder = resolve_ref(ref)
-    manifest = read_manifest(folder)
     with storage_errors(out), new_folder(out) as work:
-        for path in [*(file.path for file in manifest.files), MANIFEST_FILE]:
-            (work / path).parent.mkdir(exist_ok=True)
-            shutil.copyfile(folder / path, work / path, follow_symlinks=False)
-        if findings := verify(work):
+        if findings := _copied(ref, work):
             raise IntegrityError(str(findings[0]), where=str(ref), remedy="Tell its publisher; nothing was kept")
         check_target(out, overwrite)
         move_into_place(work, out, replace=overwrite)
     return Artifact.open(out)
+
+
+def _copied(ref: str | Path, work: Path) -> list[Finding]:
+    """Copy an artifact's files, and check the copy; what a cache has spoiled is fetched once more."""
+    findings = _copy(resolve_ref(ref), work)
+    if findings and is_hub(ref):
+        store, name, version = split_ref(ref)
+        store.forget(name, str(version))
+        findings = _copy(resolve_ref(ref), work)
+    return findings
+
+
+def _copy(folder: Path, work: Path) -> list[Finding]:
+    for path in [*(file.path for file in read_manifest(folder).files), MANIFEST_FILE]:
+        (work / path).parent.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):  # it will be found missing
+            shutil.copyfile(folder / path, work / path, follow_symlinks=False)
+    return verify(work)
 
 
 def history(to: str | Path) -> list[Manifest]:
@@ -57,6 +72,7 @@ def history(to: str | Path) -> list[Manifest]:
         StorageError: the Hub can't be reached.
     """
     store, name = open_store(to)
-    if store.head(name) is None:
+    versions = store.versions(name)
+    if not versions and store.head(name) is None:
         raise MissingError("no such dataset", where=store.where(name), remedy="Check the name, or publish it first")
-    return [read_manifest(store.fetch(name, version, ())) for version in store.versions(name)]
+    return [read_manifest(store.fetch(name, version, ())) for version in versions]

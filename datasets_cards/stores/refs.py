@@ -41,7 +41,7 @@ def open_store(to: str | Path, *, private: bool = False, gated: Gated | None = N
     Raises:
         InputError: of another shape, or with a version.
     """
-    store, name, version = _parts(to, private=private, gated=gated)
+    store, name, version = split_ref(to, private=private, gated=gated)
     if version is not None:
         raise InputError("names a version", where=str(to), remedy="Leave it out, or ask for it with --version")
     return store, name
@@ -62,7 +62,7 @@ def resolve_ref(ref: str | Path) -> Path:
     if is_artifact(path):
         return path
     if is_hub(ref) or is_reference(path):
-        store, name, version = _parts(ref)
+        store, name, version = split_ref(ref)
         if isinstance(store, LocalHub) and not store.root.is_dir():
             raise MissingError("no such store", where=str(store.root), remedy="Check the path")
         if version is None:
@@ -81,8 +81,12 @@ def resolve_ref(ref: str | Path) -> Path:
     )
 
 
-def _parts(text: str | Path, *, private: bool = False, gated: Gated | None = None) -> tuple[Store, str, str | None]:
-    """Store, name and version of a reference."""
+def split_ref(text: str | Path, *, private: bool = False, gated: Gated | None = None) -> tuple[Store, str, str | None]:
+    """Store, name and version of a reference; no version is None.
+
+    Raises:
+        InputError: of another shape.
+    """
     if is_hub(text):
         store, rest = Hub(private=private, gated=gated), str(text).removeprefix("hub:")
     elif private or gated:

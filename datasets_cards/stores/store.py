@@ -35,19 +35,27 @@ class Head:
 
     Attributes:
         commit: what a release is built on: the commit of a Hub repository, the newest version of a folder store.
-        manifest: its manifest, or None where it holds no artifact yet.
+        versions: the released ones, oldest first.
+        manifest: its manifest, or None where it holds no artifact (yet, or any more).
+        fault: why the manifest that is there can't be used, or empty.
         card: its card, or None.
-        released: whether the manifest's version has its tag; False where a publisher was stopped before that.
         digests: of its files by path, as the store tells them (see `is_same`).
         private: whether strangers can't see it; None where a store has no such thing.
     """
 
     commit: str
+    versions: tuple[str, ...]
     manifest: Manifest | None
     card: str | None
-    released: bool
     digests: Mapping[str, str]
     private: bool | None = None
+    fault: str = ""
+
+    @property
+    def unreleased(self) -> str | None:
+        """The version of a publisher who was stopped before its tag; None where there is no such thing."""
+        version = self.manifest.version if self.manifest else None
+        return None if version in self.versions else version
 
 
 class Store(Protocol):
@@ -61,7 +69,7 @@ class Store(Protocol):
         """Refuse what can't be a dataset's name here (`InputError`)."""
         ...
 
-    def check_access(self, name: str) -> None:
+    def check_access(self, name: str, head: Head | None) -> None:
         """Refuse at once what could not be published into (`InputError`): no token, a folder of other things."""
         ...
 
@@ -111,6 +119,14 @@ class Store(Protocol):
             InputError: no permission, or no token.
             StorageError: the store can't be written or reached.
         """
+        ...
+
+    def settle(self, name: str) -> None:
+        """Set what else was asked of the dataset, such as who may read it."""
+        ...
+
+    def forget(self, name: str, version: str) -> None:
+        """Remove what is cached of a version, where a store has a cache."""
         ...
 
     def finish(self, name: str, head: Head) -> bool:

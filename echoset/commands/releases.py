@@ -59,7 +59,11 @@ def publish(
     if as_json:
         print(json.dumps(_release_record(release), indent=2, ensure_ascii=False))
         return
-    print(_outcome(release, dry_run))
+    if release.finished:
+        would = "would finish" if dry_run else "finished"
+        print(f"{would} the release of {release.target}@{release.finished}, which had been interrupted")
+    if not (release.finished and dry_run):
+        print(_outcome(release, dry_run))
     for note in release.notes:
         print(f"Note: {note}")
     if dry_run and release.changed:
@@ -147,8 +151,6 @@ def _outcome(release: Release, dry_run: bool) -> str:
         after = f" after {release.parent}" if release.parent else ""
         what = f": {release.diff.reason}" if release.diff else ""
         return f"published {release.ref}{after}{what}"
-    if release.finished and not dry_run:
-        return f"finished the release of {release.target}@{release.finished}, which had been interrupted"
     if not release.changed:
         return f"nothing changed, the newest version stays {release.ref}"
     if not dry_run:
