@@ -79,6 +79,12 @@ class Artifact:
     def __repr__(self) -> str:
         return f"Artifact({str(self.path)!r}, {self.manifest.labeler.method}, {self.manifest.counts.labeled} labels)"
 
+    @property
+    def name(self) -> str:
+        """What people call it: its repository on the Hub, its name in a store, or its folder's."""
+        folder = self.path.resolve()
+        return self.manifest.repository or (folder.parent.name if is_published(folder) else folder.name)
+
     def labels(self) -> pl.DataFrame:
         """The selected completions, one row each.
 
@@ -197,7 +203,11 @@ class Artifact:
             features = datasets.Features.from_arrow_schema(SCHEMAS[table])
             with TemporaryDirectory() as scratch:  # for a lock that is held while the files are looked up
                 return datasets.IterableDataset.from_parquet(names, features=features, cache_dir=scratch)
-        rows = pa.concat_tables([pq.ParquetFile(path).read() for path in files])
+        tables = []
+        for path in files:
+            with table_errors(path), pq.ParquetFile(path) as file:
+                tables.append(file.read().select(SCHEMAS[table].names).cast(SCHEMAS[table]))
+        rows = pa.concat_tables(tables)
         hashes = [file.sha256 for file in self._entries(table)]
         return datasets.Dataset(InMemoryTable(rows), fingerprint=sha256_hex(canonical_json(hashes))[:16])
 
@@ -229,7 +239,7 @@ class Artifact:
                 raise IntegrityError(
                     "its bytes are not those recorded", where=str(path), remedy="Restore it from its store"
                 )
-            check_footer(path, file.rows)
+            check_footer(path, file.rows, file.path.split("/")[0])
             self._checked.add(file.path)
         return path
 
@@ -237,7 +247,7 @@ class Artifact:
         frames = []
         for path in self.table_files(table):
             with table_errors(path):
-                frames.append(pl.read_parquet(path, glob=False))
+                frames.append(pl.read_parquet(path, glob=False).select(SCHEMAS[table].names))
         return pl.concat(frames)
 
     def _records(self, table: str, part: Part) -> Iterator[Any]:

@@ -17,7 +17,7 @@ from datasets_cards.leaks import refuse_leaks, strings, texts_of_file
 from datasets_cards.storage import exclusive, replace_files, storage_errors
 from datasets_cards.versions import bumped
 
-_ATTACHED = re.compile(r"(shift|effects)/[A-Za-z0-9][A-Za-z0-9._-]*\.(json|md|png|svg|html)", re.ASCII)
+_ATTACHED = re.compile(r"(shift|effects)/(?=.{1,200}\Z)[A-Za-z0-9][A-Za-z0-9._-]*\.(json|md|png|svg|html)", re.ASCII)
 
 
 def attach(artifact: Artifact, files: Mapping[str, bytes], *, summary: str = "") -> Artifact:
@@ -32,7 +32,8 @@ def attach(artifact: Artifact, files: Mapping[str, bytes], *, summary: str = "")
         The artifact as it is now; unchanged (same version) if it held all of this already.
 
     Raises:
-        InputError: a name is of another shape, or the artifact is a published version, which nothing may change.
+        InputError: a name is of another shape or differs from another's in upper and lower case alone, a summary comes
+            without files or is among them too, or the artifact is a published version, which nothing may change.
         StorageError: it can't be written; the artifact is then as it was, or attaching again completes it.
     """
     if is_published(artifact.path):
@@ -41,20 +42,36 @@ def attach(artifact: Artifact, files: Mapping[str, bytes], *, summary: str = "")
         )
     wanted = dict(files)
     if bad := next((name for name in wanted if not _ATTACHED.fullmatch(name)), None):
-        raise InputError(f"{bad!r} can't be attached", remedy="Names look like shift/report.json or effects/plot.png")
+        remedy = "Names look like shift/report.json or effects/plot.png, with at most 200 letters after the folder"
+        raise InputError(f"{bad!r} can't be attached", remedy=remedy)
     refuse_leaks([("summary", summary)])
     refuse_leaks(text for name, data in wanted.items() for text in texts_of_file(name, data))
-    if summary and wanted:
-        wanted[f"{next(iter(wanted)).split('/')[0]}/summary.md"] = summary.strip().encode() + b"\n"
+    if summary.strip():
+        if not wanted:
+            raise InputError("a summary of nothing", where=str(artifact.path), remedy="Give the files that it is about")
+        told = f"{next(iter(wanted)).split('/')[0]}/summary.md"
+        if told in wanted:
+            raise InputError("there are two summaries", where=told, remedy="Give it as a file or as summary, not both")
+        wanted[told] = summary.strip().encode() + b"\n"
     fresh = {name: _entry(name, data) for name, data in wanted.items()}
     with storage_errors(artifact.path), exclusive(artifact.path):
         manifest = Artifact.open(artifact.path).manifest  # somebody may have attached since this one was opened
         entries = {file.path: file for file in manifest.files}
+        _refuse_twins([*entries, *(name for name in fresh if name not in entries)])
         if all(entries.get(name) == file for name, file in fresh.items()):
             return Artifact.open(artifact.path)
-        grown = manifest.model_copy(update={"version": bumped(manifest.version, "patch")})
+        # What is published nowhere must not name a repository as if it were there.
+        grown = manifest.model_copy(update={"version": bumped(manifest.version, "patch"), "repository": None})
         seal(artifact.path, grown, wanted)
     return Artifact.open(artifact.path)
+
+
+def _refuse_twins(names: Sequence[str]) -> None:
+    """Many disks know no upper and lower case: of two such files one would be lost there."""
+    first: dict[str, str] = {}
+    for name in names:
+        if (twin := first.setdefault(name.lower(), name)) != name:
+            raise InputError(f"differs from {twin} in upper and lower case alone", where=name, remedy="Rename one")
 
 
 def compose(
@@ -138,7 +155,7 @@ def existing_cards(folder: Path) -> list[ExistingCard]:
     if not path.exists() and not path.is_symlink():
         return []
     written = m.read_manifest(folder) if (folder / m.MANIFEST_FILE).exists() else None
-    return [ExistingCard(_text(_bytes(folder, CARD_FILE), path), written)]
+    return [ExistingCard(_text(_bytes(folder, CARD_FILE), path), written, str(path))]
 
 
 def _bytes(folder: Path, name: str) -> bytes:

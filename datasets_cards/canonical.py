@@ -139,18 +139,23 @@ class Digests:
         """Take in more records; each argument is read once.
 
         Raises:
-            InputError: a record holds what JSON doesn't know, such as NaN.
+            InputError: a record, whose id is named, holds what JSON doesn't know, such as NaN.
         """
-        for row in rows:
-            self._logical["original"] += row_digest(row)
-        for candidate in candidates:
-            self._logical["candidates"] += candidate_digest(candidate)
-            self._scores["candidates"] += candidate_scores_digest(candidate)
-        for label in labels:
-            self._logical["labels"] += label_digest(label)
-            self._scores["labels"] += label_score_digest(label)
-        for item in dropped:
-            self._logical["dropped"] += dropped_digest(item)
+        record = None
+        try:
+            for record in rows:
+                self._logical["original"] += row_digest(record)
+            for record in candidates:
+                self._logical["candidates"] += candidate_digest(record)
+                self._scores["candidates"] += candidate_scores_digest(record)
+            for record in labels:
+                self._logical["labels"] += label_digest(record)
+                self._scores["labels"] += label_score_digest(record)
+            for record in dropped:
+                self._logical["dropped"] += dropped_digest(record)
+        except InputError as error:
+            error.where = error.where or (record.id if record else "")
+            raise
 
     def logical(self) -> str:
         """What the records say, whatever the files look like."""

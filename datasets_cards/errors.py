@@ -33,8 +33,12 @@ class EchosetError(Exception):
 
 def one_line(text: str) -> str:
     """Text as one line of plain characters: what a stranger put into a name can't steer the terminal it is shown on."""
-    words = " ".join(text.split())
-    return words if words.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    """Text whose control characters and the like, line breaks too, are spelled out as in Python's own literals."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _rebuild(kind: type[EchosetError], fields: dict[str, Any]) -> EchosetError:

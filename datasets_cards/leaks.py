@@ -12,21 +12,27 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from datasets_cards.artifact import Artifact
 from datasets_cards.errors import InputError
-from datasets_cards.tables.schemas import READ_ROWS, SCHEMAS
+from datasets_cards.records import Candidate, Dropped, Label
+from datasets_cards.tables.schemas import SCHEMAS, read_columns
 
 _SECRET_NAME = re.compile(
-    r"TOKEN(?!IZER)|SECRET|PASSW|PASSPHRASE|(API|ACCESS|ACCOUNT|AUTH)_?KEY|CREDENTIAL|PRIVATE", re.IGNORECASE
+    r"TOKEN(?!IZER)|SECRET|PASSW|PASSPHRASE|(?<!BY)PASS$|_PWD$|(API|ACCESS|ACCOUNT|AUTH)_?KEY|CREDENTIAL|PRIVATE",
+    re.IGNORECASE,
 )
+_ADDRESS = re.compile(r"://(?P<user>[^\s/:@\"'<>{}]*):(?!(?i:\*+|x+|pass|password)@)(?P<password>[^\s/@\"'<>{}]+)@")
+"""An address with a password, as of a database or a proxy; not one where a placeholder stands for it."""
+
 _SHORTEST_SECRET = 8
 _LOOKS_SECRET = re.compile(
     r"(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{30,}|gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{22,}|glpat-[\w-]{20,}"
@@ -53,9 +59,9 @@ def refuse_leaks(texts: Iterable[tuple[str, str]]) -> None:
     for where, text in texts:
         if named := next((name for secret, name in secrets.items() if secret in text), None):
             raise InputError(f"holds the value of {named}", where=where, remedy="Leave it out")
-        if _LOOKS_SECRET.search(text):
+        if _LOOKS_SECRET.search(text) or _ADDRESS.search(text):
             raise InputError(
-                "holds what looks like an access token or a private key", where=where, remedy="Leave it out"
+                "holds what looks like an access token, a private key or a password", where=where, remedy="Leave it out"
             )
         # A bare "/no_think" is a fine setting: only what exists here is a path of this machine.
         names_path = text[:1] in ("/", "~") and len(text) > 1 and os.path.exists(os.path.expanduser(text))
@@ -74,6 +80,23 @@ def strings(value: Any, where: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from strings(item, f"{where}[{index}]")
+
+
+def texts_of_records(
+    candidates: Collection[Candidate], labels: Iterable[Label], dropped: Iterable[Dropped]
+) -> Iterator[tuple[str, str]]:
+    """What is said about the rows and is none of their data, with its place; the same text is given once."""
+    seen: set[str] = set()
+    for id_, what, text in chain(
+        ((item.id, "detail of dropped row", item.detail) for item in dropped),
+        ((c.id, "error of a candidate of", c.error) for c in candidates),
+        ((c.id, "scorer of a candidate of", score.scorer) for c in candidates for score in c.scores),
+        ((c.id, "reason of a score of", score.reason) for c in candidates for score in c.scores),
+        ((label.id, "method of the label of", label.method) for label in labels),
+    ):
+        if text and text not in seen:
+            seen.add(text)
+            yield f"{what} {id_}", text
 
 
 def texts_of_file(name: str, data: bytes) -> Iterator[tuple[str, str]]:
@@ -125,10 +148,9 @@ def refuse_secrets_in_tables(artifact: Artifact) -> None:
         return
     for table in SCHEMAS:
         for path in artifact.table_files(table):
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(READ_ROWS):
-                    if any(_holds_any(column, wanted) for column in batch.columns):
-                        _refuse_rows(batch, table, secrets, homes)
+            for batch in read_columns(path, SCHEMAS[table].names):
+                if any(_holds_any(column, wanted) for column in batch.columns):
+                    _refuse_rows(batch, table, secrets, homes)
 
 
 def _holds_any(values: pa.Array, wanted: list[str]) -> bool:
@@ -167,6 +189,10 @@ def _secrets() -> dict[str, str]:
         for name, value in os.environ.items()
         if _SECRET_NAME.search(name)
     }
+    for name, value in os.environ.items():
+        if (address := _ADDRESS.search(value)) and address["password"] != address["user"]:  # which is nobody's secret
+            for password in (address["password"], unquote(address["password"])):
+                found.setdefault(password, f"the password in the environment variable {name}")
     for token in _hub_tokens():
         found.setdefault(token, "the token of the Hub that is stored here")
     found = {secret: name for secret, name in found.items() if len(secret) >= _SHORTEST_SECRET}

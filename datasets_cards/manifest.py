@@ -10,6 +10,7 @@ import json
 import re
 import stat
 from collections import Counter
+from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
@@ -39,6 +40,13 @@ def _relative_path(text: str) -> str:
     # Manifests come from strangers: what they name is opened, so it must lie inside the artifact.
     if not _FILE_PATH.fullmatch(text) or text.split("/")[0].lower() == MANIFEST_FILE:
         raise ValueError(f"{text[:200]!r} is not the name of a file inside an artifact")
+    return text
+
+
+def _utc(text: str) -> str:
+    when = datetime.fromisoformat(text)
+    if when.utcoffset() != timedelta(0) or when.isoformat(timespec="seconds") != text:
+        raise ValueError("is no time like 2026-01-31T09:30:00+00:00")
     return text
 
 
@@ -187,7 +195,7 @@ class Manifest(_Part):
         scorers: each scorer's accuracy on held-out pairs, None where none was measured.
         scorer_settings: what else each scorer's scores depend on, such as a reward model.
         shards: Parquet files a table; a row's shard is a hash of its id.
-        created: when it was written, ISO 8601 in UTC. Outside every digest.
+        created: when it was written, ISO 8601 in UTC, to the second. Outside every digest.
         manifest_digest: SHA-256 of the canonical JSON of everything else here but `created`; an edit breaks it.
     """
 
@@ -208,7 +216,7 @@ class Manifest(_Part):
     files: Annotated[list[File], FailFast()]
     logical_digest: Sha256
     scores_digest: Sha256
-    created: str
+    created: Annotated[str, AfterValidator(_utc)]
     manifest_digest: str = ""
 
     @model_validator(mode="after")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
-from typing import get_args
 
 import polars as pl
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from datasets_cards.canonical import Digests, canonical_json, label_digest
-from datasets_cards.records import SELF_SAMPLE, FinishReason, Label, Role, Row
-from datasets_cards.tables.schemas import READ_ROWS, read_table, shard_of
+from datasets_cards.errors import EchosetError
+from datasets_cards.records import SELF_SAMPLE, Label, Row
+from datasets_cards.tables.footers import UNREADABLE, reason
+from datasets_cards.tables.schemas import SCHEMAS, read_columns, read_table, shard_of
+from datasets_cards.tables.values import FINISH_REASONS, ROLES
 
 Fault = tuple[str, str, str]
 """A kind, a table, and what is wrong in it."""
@@ -54,7 +58,7 @@ def shard_faults(files: Mapping[str, Path], number: int, shards: int, tally: Tal
         tally: taken further.
 
     Raises:
-        one of footers.UNREADABLE: the rows can't be read.
+        Unreadable: the rows of a table can't be read.
     """
     frames = {table: _frame(path, table) for table, path in files.items()}
     tally.rows.update({table: frame.height for table, frame in frames.items()})
@@ -74,24 +78,62 @@ def shard_faults(files: Mapping[str, Path], number: int, shards: int, tally: Tal
     del frames
     asked: dict[str, int] = {}
     faults: dict[str, Fault] = {}  # the first of each kind is told
-    tally.digests.add(
-        _checked_rows(files["original"], asked, faults),
-        read_table(files["candidates"], "candidates"),
-        _checked_labels(files["labels"], asked, faults),
-        read_table(files["dropped"], "dropped"),
-    )
+    with _reading("original"):
+        tally.digests.add(rows=_checked_rows(files["original"], asked, faults))
+    with _reading("candidates"):
+        tally.digests.add(candidates=read_table(files["candidates"], "candidates"))
+    with _reading("labels"):
+        tally.digests.add(labels=_checked_labels(files["labels"], asked, faults))
+    with _reading("dropped"):
+        tally.digests.add(dropped=read_table(files["dropped"], "dropped"))
     yield from faults.values()
     if _wrong_token_counts(files["candidates"]):
         yield "wrong_token_count", "candidates", "a candidate's token_count is not the number of its token_ids"
 
 
+class Unreadable(Exception):
+    """The rows of a table can't be read, and why.
+
+    Attributes:
+        table: which.
+    """
+
+    def __init__(self, table: str, why: str) -> None:
+        super().__init__(why)
+        self.table = table
+
+
+@contextmanager
+def _reading(table: str) -> Iterator[None]:
+    try:
+        yield
+    except UNREADABLE as error:
+        raise Unreadable(table, error.what if isinstance(error, EchosetError) else reason(error)) from None
+
+
 def _frame(path: Path, table: str) -> pl.DataFrame:
-    with pq.ParquetFile(path) as file:
-        columns = file.read(_LIGHT_COLUMNS[table])
-    columns.validate(full=True)  # text that is no UTF-8, too
-    frame = pl.from_arrow(columns)
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+    """The columns that are looked at side by side, texts as their SHA-256: a shard of texts can fill the memory."""
+    columns = _LIGHT_COLUMNS[table]
+    frames = [_light(pa.RecordBatch.from_pylist([], SCHEMAS[table]).select(columns))]
+    with _reading(table):
+        for rows in read_columns(path, columns):
+            rows.validate(full=True)  # text that is no UTF-8, too
+            frames.append(_light(rows))
+    return pl.concat(frames)
+
+
+def _light(rows: pa.RecordBatch) -> pl.DataFrame:
+    texts = None
+    if "completion" in rows.schema.names:
+        texts = pl.Series(rows["completion"]).list.last().struct.field("content")
+    elif "text" in rows.schema.names:
+        texts = pl.Series(rows["text"])
+    # Left out before polars sees them: a frame keeps everything that came with its columns.
+    frame = pl.DataFrame(rows.select([name for name in rows.schema.names if name not in ("completion", "text")]))
+    if texts is None:
+        return frame
+    digests = [None if text is None else sha256(text.encode()).digest() for text in texts]
+    return frame.with_columns(pl.Series("text", digests, pl.Binary))
 
 
 def _count_tokens(candidates: pl.DataFrame, tally: Tally) -> None:
@@ -133,8 +175,7 @@ def _label_faults(frames: Mapping[str, pl.DataFrame]) -> Iterator[Fault]:
         .filter((pl.col("finish_reason") != "error") & ((pl.col("role") == "candidate") | self_sample))
         .select("id", "text", candidate=pl.when(self_sample).then(SELF_SAMPLE).otherwise("index"))
     )
-    text = pl.col("completion").list.last().struct.field("content")
-    chosen = frames["labels"].select("id", "candidate", text=text)
+    chosen = frames["labels"].select("id", "candidate", "text")
     orphans = chosen.join(finished, on=["id", "candidate", "text"], how="anti")
     for row_id, index, _ in orphans.head(1).rows():
         more = f" ({orphans.height} such labels)"
@@ -144,7 +185,7 @@ def _label_faults(frames: Mapping[str, pl.DataFrame]) -> Iterator[Fault]:
 def _value_faults(candidates: pl.DataFrame) -> Iterator[Fault]:
     if candidates["index"].min() is not None and (candidates["index"] < 0).any():
         yield "wrong_value", "candidates", "a candidate has an index below 0"
-    for column, known in (("role", get_args(Role)), ("finish_reason", get_args(FinishReason))):
+    for column, known in (("role", ROLES), ("finish_reason", FINISH_REASONS)):
         if strange := sorted(set(candidates[column].unique()) - set(known)):
             yield "wrong_value", "candidates", f"{strange[0][:80]!r} is no {column}"
 
@@ -184,17 +225,12 @@ def _are_messages(messages: list[dict[str, str]]) -> bool:
 
 
 def _columns(path: Path, *names: str) -> Iterator[tuple[object, ...]]:
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(READ_ROWS, columns=list(names)):
-            yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
+    for batch in read_columns(path, names):
+        yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
 
 
 def _wrong_token_counts(path: Path) -> bool:
     """Whether a candidate whose tokens are known has another number of them; those of a server may not be known."""
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(READ_ROWS, columns=["token_ids", "token_count"]):
-            frame = pl.DataFrame(batch)
-            lengths = pl.col("token_ids").list.len()
-            if frame.filter((lengths > 0) & (lengths.cast(pl.Int64) != pl.col("token_count"))).height:
-                return True
-    return False
+    lengths = pl.col("token_ids").list.len()
+    wrong = (lengths > 0) & (lengths.cast(pl.Int64) != pl.col("token_count"))
+    return any(pl.DataFrame(rows).filter(wrong).height for rows in read_columns(path, ["token_ids", "token_count"]))

@@ -29,6 +29,8 @@ def storage_errors(where: Path) -> Iterator[None]:
             what, remedy = "can't be written, no permission", "Choose a folder you may write to"
         elif error.errno in (errno.ENOTDIR, errno.EEXIST):
             what, remedy = "a file is in the way", "Choose another place"
+        elif error.errno == errno.ENOTEMPTY:  # a rename found what was not there when the work began
+            what, remedy = "something is in the way by now", "Look at what is there, or choose another place"
         else:
             what, remedy = f"storage failed ({error.strerror or error})", "Check the disk and try again"
         raise StorageError(what, where=str(where), remedy=remedy) from error

@@ -13,8 +13,9 @@ from datasets_cards.canonical import file_digest
 from datasets_cards.cards.card import CARD_FILE, DERIVED
 from datasets_cards.errors import EchosetError, one_line
 from datasets_cards.manifest import MANIFEST_FILE, File, Manifest, read_manifest
-from datasets_cards.row_checks import Tally, shard_faults
-from datasets_cards.tables.footers import UNREADABLE, reason, table_fault
+from datasets_cards.row_checks import Tally, Unreadable, shard_faults
+from datasets_cards.tables.footers import table_fault
+from datasets_cards.tables.layout import file_names
 from datasets_cards.tables.schemas import SCHEMAS
 
 _ATTACHED = re.compile(r"(shift|effects)/.*\.(json|md|png|svg|html)", re.ASCII)
@@ -44,8 +45,8 @@ class Finding:
 def verify(path: str | Path) -> list[Finding]:
     """Check an artifact byte by byte and row by row; an empty list means that it is sound.
 
-    It is safe on an artifact from a stranger: nothing but plain files inside the folder is opened, and no table is
-    unpacked that would take far more memory than its size lets expect.
+    It is safe on an artifact from a stranger: nothing but plain files inside the folder is opened. In memory are one
+    row group at a time, of 1 GiB at most, the ids and other short columns of one shard, and 64 bytes a record.
 
     Args:
         path: the artifact's folder.
@@ -61,7 +62,7 @@ def verify(path: str | Path) -> list[Finding]:
         raise
     except EchosetError as error:
         return [Finding("bad_manifest", MANIFEST_FILE, error.what)]
-    in_files = [*_manifest_findings(manifest), *_file_findings(folder, manifest)]
+    in_files = [*_manifest_findings(folder, manifest), *_file_findings(folder, manifest)]
     # What rows say is only worth reading where the tables are those that the manifest names.
     if any(finding.path.split("/")[0] in SCHEMAS and finding.kind != "extra_file" for finding in in_files):
         return in_files
@@ -70,20 +71,21 @@ def verify(path: str | Path) -> list[Finding]:
     return [*in_files, *_table_findings(folder, manifest)]
 
 
-def table_paths(table: str, shards: int) -> list[str]:
-    """The names of a table's files, in the order of their numbers."""
-    return [f"{table}/{number:05d}-of-{shards:05d}.parquet" for number in range(shards)]
+def _paths(table: str, shards: int) -> list[str]:
+    return [f"{table}/{name}" for name in file_names(shards)]
 
 
-def _manifest_findings(manifest: Manifest) -> Iterator[Finding]:
+def _manifest_findings(folder: Path, manifest: Manifest) -> Iterator[Finding]:
     if manifest.own_digest() != manifest.manifest_digest:
         yield Finding("edited_manifest", MANIFEST_FILE, "was edited, its own digest does not fit")
+    elif (folder / MANIFEST_FILE).read_bytes() != manifest.to_json():
+        yield Finding("edited_manifest", MANIFEST_FILE, "was edited, Echoset writes the same in other bytes")
     listed: dict[str, list[File]] = {}
     for file in manifest.files:
         listed.setdefault(file.path.split("/")[0], []).append(file)
     for table in SCHEMAS:
         files = listed.pop(table, [])
-        if [file.path for file in files] != table_paths(table, manifest.shards):
+        if [file.path for file in files] != _paths(table, manifest.shards):
             what = f"its files of {table} are not those of {manifest.shards} shards in their order"
             yield Finding("wrong_files", MANIFEST_FILE, what)
         elif any(file.rows is None for file in files):
@@ -144,7 +146,7 @@ def _extra_findings(folder: Path, known: set[str]) -> Iterator[Finding]:
 def _table_findings(folder: Path, manifest: Manifest) -> Iterator[Finding]:
     unsafe = False
     rows = {file.path: file.rows for file in manifest.files}
-    names = {table: table_paths(table, manifest.shards) for table in SCHEMAS}
+    names = {table: _paths(table, manifest.shards) for table in SCHEMAS}
     for table in SCHEMAS:
         for name in names[table]:
             if fault := table_fault(folder / name, rows[name], table):
@@ -158,9 +160,8 @@ def _table_findings(folder: Path, manifest: Manifest) -> Iterator[Finding]:
         try:
             for kind, table, what in shard_faults(files, number, manifest.shards, tally):
                 yield Finding(kind, table, what)
-        except UNREADABLE as error:
-            why = error.what if isinstance(error, EchosetError) else reason(error)
-            yield Finding("unreadable_table", f"shard {number}", f"its rows can't be read ({why})")
+        except Unreadable as error:
+            yield Finding("unreadable_table", names[error.table][number], f"its rows can't be read ({error})")
             return
     yield from _count_findings(tally, manifest)
     if (found := tally.digests.logical()) != manifest.logical_digest:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from datasets_cards import manifest as m
-from datasets_cards.artifact import Artifact, is_published
+from datasets_cards.artifact import STORE_FILE, Artifact, is_published
 from datasets_cards.attaching import seal
 from datasets_cards.batches import check_batch, in_row_order
 from datasets_cards.canonical import Digests, file_digest
@@ -48,13 +48,14 @@ class ArtifactWriter:
     ) -> None:
         self.out = Path(out) if Path(out).name not in ("", "..") else Path(out).resolve()
         self.overwrite, self.row_group = overwrite, row_group
-        self.shards = shards or shards_for(rows)
+        self.shards = shards_for(rows) if shards is None else shards
         self._digests, self._ids = Digests(), IdTable()
         self._reasons: Counter[str] = Counter()
         self._tokens: int | None = 0
         self._broken = False
 
     def __enter__(self) -> Self:
+        _refuse_store(self.out)  # before a folder is made there
         with storage_errors(self.out), ExitStack() as stack:
             self._work = stack.enter_context(new_folder(self.out))
             check_target(self.out, self.overwrite)
@@ -263,10 +264,11 @@ def check_target(out: str | Path, overwrite: bool = False) -> None:
     """Whether an artifact may be written here; for asking before hours of labeling, not after.
 
     Raises:
-        InputError: an artifact is there already, or it is a published version.
+        InputError: an artifact is there already, or the place lies in a store.
         StorageError: something else is in the way, or nothing can be written there.
     """
     out = Path(out)
+    _refuse_store(out)
     nearest = next(folder for folder in out.absolute().parents if folder.exists())
     if out.is_symlink() or (out.exists() and not out.is_dir()) or not nearest.is_dir():
         raise StorageError("a file is in the way", where=str(out), remedy="Choose another place")
@@ -284,5 +286,12 @@ def check_target(out: str | Path, overwrite: bool = False) -> None:
         raise InputError(
             "an artifact is already here", where=str(out), remedy="Pass overwrite=True (--overwrite), or another folder"
         )
-    if is_published(out):
-        raise InputError("a published version never changes", where=str(out), remedy="Choose another place")
+
+
+def _refuse_store(out: Path) -> None:
+    """A store's datasets and versions are made by publishing alone, and nothing is put into a version."""
+    with storage_errors(out):
+        if is_published(out) and (out / m.MANIFEST_FILE).exists():
+            raise InputError("a published version never changes", where=str(out), remedy="Choose another place")
+        if any((folder / STORE_FILE).exists() for folder in out.resolve().parents[:3]):
+            raise InputError("lies in a store", where=str(out), remedy="Choose another place, and publish from there")

@@ -62,7 +62,9 @@ def change_text(draft: Draft, n: int) -> None:
 
 
 def change_tokens(draft: Draft, n: int) -> None:
-    pick(draft.candidates, n).token_ids[-1:] = [n, n + 1]
+    candidate = pick(draft.candidates, n)
+    candidate.token_ids[-1:] = [n, n + 1]
+    candidate.token_count = len(candidate.token_ids)
 
 
 def change_finish(draft: Draft, n: int) -> None:

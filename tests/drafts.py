@@ -62,7 +62,7 @@ def make_draft(rows: int = 6, k: int = 2, dropped: int = 1) -> Draft:
         ),
         engine=Engine(
             name="transformers",
-            version="5.23.0",
+            version="2",
             determinism="The same on one machine, at any batch size.",
             lacks={"beam": "this engine has none"},
         ),
@@ -74,5 +74,5 @@ def make_draft(rows: int = 6, k: int = 2, dropped: int = 1) -> Draft:
             ),
         },
         prompt_tokens=61,
-        packages={"python": "3.11", "torch": "2.13.0"},
+        packages={"python": "3.11", "torch": "2.13.0", "transformers": "5.23.0"},
     )

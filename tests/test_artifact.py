@@ -225,13 +225,50 @@ def test_attaching_bumps_the_patch_and_leaves_the_digests(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["../x.json", "/etc/x.json", "labels/x.json", "shift/a/b.json", "shift/.x.json", "shift/x.pkl"]
+    "name",
+    [
+        "../x.json",
+        "/etc/x.json",
+        "labels/x.json",
+        "shift/a/b.json",
+        "shift/.x.json",
+        "shift/x.pkl",
+        f"shift/{'x' * 300}.json",
+        f"shift/{'x' * 196}.json",
+    ],
 )
 def test_only_reports_and_pictures_in_their_folders_are_attached(tmp_path: Path, name: str) -> None:
     artifact = write_artifact(tmp_path / "a", make_draft())
     with pytest.raises(InputError, match="can't be attached"):
         attach(artifact, {name: b"x"})
     assert verify(artifact.path) == []
+
+
+def test_the_longest_name_is_attached(tmp_path: Path) -> None:
+    artifact = write_artifact(tmp_path / "a", make_draft())
+    assert verify(attach(artifact, {f"shift/{'x' * 195}.json": b"{}"}).path) == []
+
+
+def test_names_that_differ_in_upper_and_lower_case_alone_are_refused(tmp_path: Path) -> None:
+    artifact = attach(write_artifact(tmp_path / "a", make_draft()), {"shift/report.json": b"{}"}, summary="It moved.")
+    for names in (["shift/Report.json"], ["effects/a.png", "effects/A.png"], ["shift/SUMMARY.md"]):
+        with pytest.raises(InputError, match=f"^{names[-1]}: differs from .* in upper and lower case alone"):
+            attach(artifact, dict.fromkeys(names, b"x"))
+    with pytest.raises(InputError, match=r"^effects/summary.md: differs from effects/Summary.md"):
+        attach(artifact, {"effects/Summary.md": b"x"}, summary="y")
+    assert Artifact.open(artifact.path).manifest == artifact.manifest and verify(artifact.path) == []
+
+
+def test_a_summary_is_never_dropped_and_drops_no_other(tmp_path: Path) -> None:
+    artifact = write_artifact(tmp_path / "a", make_draft())
+    with pytest.raises(InputError, match="a summary of nothing"):
+        attach(artifact, {}, summary="It moved.")
+    with pytest.raises(InputError, match="^effects/summary.md: there are two summaries"):
+        attach(artifact, {"effects/summary.md": b"One.", "effects/report.json": b"{}"}, summary="Two.")
+    assert attach(artifact, {}, summary=" \n").manifest == artifact.manifest
+    both = attach(artifact, {"shift/report.json": b"{}", "effects/summary.md": b"One."}, summary="Two.")
+    card = (both.path / "README.md").read_text()
+    assert "\n## Shift\n\nTwo.\n" in card and "\n## Effect of training on it\n\nOne.\n" in card
 
 
 def edited(artifact: Artifact, **changes) -> Path:

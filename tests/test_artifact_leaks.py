@@ -23,7 +23,7 @@ from datasets_cards import (
     verify,
     write_artifact,
 )
-from datasets_cards.leaks import refuse_leaks, refuse_secrets_in_tables, strings, texts_of_file
+from datasets_cards.leaks import refuse_leaks, refuse_secrets_in_tables, strings, texts_of_file, texts_of_records
 from datasets_cards.tables.schemas import SCHEMAS
 
 VARIABLE = "planted value, of a variable"
@@ -122,12 +122,15 @@ def test_what_describes_an_artifact_tells_no_secret_and_no_home(planted: Path, p
         "xoxb-" + "1234567890-" * 2,
         "-----BEGIN RSA PRIVATE KEY-----",
         "-----BEGIN PRIVATE KEY-----",
+        "http://user:pw@10.0.0.1:8000",
+        "postgres+psycopg://:p%40ss@db/rows",
+        "HTTPS://me:s3cr:et@hub.example",
     ],
 )
 def test_what_looks_like_a_token_is_refused_whosever_it_is(shape: str) -> None:
     draft = make_draft()
     draft.labeler = Labeler(method="m", proposal="p", selector="s", config={"note": f"with {shape} it runs"})
-    with pytest.raises(InputError, match="looks like an access token or a private key") as caught:
+    with pytest.raises(InputError, match="looks like an access token, a private key or a password") as caught:
         write_artifact("leaky", draft)
     assert shape not in str(caught.value) and "manifest.labeler.config.note" in str(caught.value)
 
@@ -135,6 +138,76 @@ def test_what_looks_like_a_token_is_refused_whosever_it_is(shape: str) -> None:
 def test_words_that_only_begin_like_a_token_are_fine() -> None:
     harmless = ["hf_transfer", "task-management-of-a-very-long-name", "sk-learn-compatible-estimators", "MAKIAVELLI"]
     refuse_leaks((word, word) for word in [*harmless, "/no_think", "short", "a PUBLIC KEY", "~ 5%"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ssh://git@github.com/org/name",
+        "http://127.0.0.1:8000/v1, written by me@home.example",
+        '{"server": "http://localhost:8000", "by": "me@home.example"}',
+        "https://[::1]:8000/@me",
+        "http://user:***@10.0.0.1 and http://{user}:{password}@host",
+        "mongodb://user:password@localhost, ftp://me:PASS@host",
+        "see https://doi.org/10.1:2/x@y",
+    ],
+)
+def test_an_address_without_a_password_is_fine(text: str) -> None:
+    refuse_leaks([("note", text)])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secret"),
+    [
+        ("DB_PASS", "hunter2-hunter2", "hunter2-hunter2"),
+        ("SSHPASS", "hunter2-hunter2", "hunter2-hunter2"),
+        ("mysql_pwd", "hunter2-hunter2", "hunter2-hunter2"),
+        ("DATABASE_URL", "postgres://app:hunter2-hunter2@db:5432/rows?ssl=1", "hunter2-hunter2"),
+        ("DATABASE_URL", "postgres://app:hunter%232%2Fhunter@db/rows", "hunter#2/hunter"),
+        ("https_proxy", "http://me:hunter2-hunter2@proxy:3128", "hunter2-hunter2"),
+    ],
+    ids=lambda text: str(len(text)),  # pytest puts it into the environment
+)
+def test_passwords_of_the_environment_are_known_by_many_names(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, secret: str
+) -> None:
+    refuse_leaks([("note", f"with {secret}")])
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=rf"note: holds the value of .*{name}") as caught:
+        refuse_leaks([("note", f"with {secret}")])
+    assert secret not in str(caught.value)
+
+
+def test_what_only_sounds_like_a_password_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    harmless = {
+        "PWD": "/anywhere",
+        "OLDPWD": "/anywhere/else",
+        "CACHE_BYPASS": "always-on",
+        "DATABASE_URL": "postgres://postgres:postgres@db/rows",
+        "BASE_URL": "http://localhost:8000/v1",
+    }
+    for name, value in harmless.items():
+        monkeypatch.setenv(name, value)
+    refuse_leaks([("note", "/anywhere/else is always-on with postgres at http://localhost:8000/v1")])
+
+
+@pytest.mark.parametrize(
+    ("place", "plant"),
+    {
+        "detail of dropped row r5": lambda draft, text: setattr(draft.dropped[0], "detail", text),
+        "error of a candidate of r0": lambda draft, text: setattr(draft.candidates[1], "error", text),
+        "scorer of a candidate of r0": lambda draft, text: draft.candidates[0].scores.append(Score(text, 1.0)),
+        "reason of a score of r0": lambda draft, text: draft.candidates[0].scores.append(Score("judge", None, text)),
+        "method of the label of r2": lambda draft, text: setattr(draft.labels[2], "method", text),
+    }.items(),
+)
+def test_what_records_say_beside_the_data_is_searched_and_named(planted: Path, place: str, plant) -> None:
+    draft = make_draft()
+    plant(draft, f"No such file: {planted}/models/x.safetensors")
+    with pytest.raises(InputError, match=f"{place}: names a place on this machine"):
+        refuse_leaks(texts_of_records(draft.candidates, draft.labels, draft.dropped))
+    texts = [text for _, text in texts_of_records(draft.candidates, draft.labels, draft.dropped)]
+    assert len(texts) == len(set(texts)) and {"no reward model", "mean_logprob"} <= {*texts}
 
 
 def png(*chunks: tuple[bytes, bytes]) -> bytes:

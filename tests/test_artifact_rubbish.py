@@ -17,8 +17,19 @@ import pyarrow.parquet as pq
 import pytest
 from drafts import make_draft
 
-from datasets_cards import Artifact, EchosetError, IntegrityError, attach, file_digest, verify, write_artifact
+from datasets_cards import (
+    Artifact,
+    Candidate,
+    Draft,
+    EchosetError,
+    IntegrityError,
+    attach,
+    file_digest,
+    verify,
+    write_artifact,
+)
 from datasets_cards.manifest import MOST_BYTES, parse_manifest
+from datasets_cards.tables import footers
 from datasets_cards.tables.footers import check_footer
 from datasets_cards.tables.pages import read_chunk
 from datasets_cards.tables.schemas import SCHEMAS
@@ -153,6 +164,12 @@ def test_a_manifest_that_stays_open_for_a_gigabyte_is_not_read_to_its_end(artifa
         (b'"top_p": 0.9', b'"top_p": NaN'),
         (b'"top_p": 0.9', b'"top_p": 1e999'),
         (b'"created": "', b'"created": "\\ud800'),
+        (b'"created": "20', b'"created": "'),
+        (b'+00:00"', b'"'),
+        (b'+00:00"', b'Z"'),
+        (b'+00:00"', b'+01:00"'),
+        (b'+00:00"', b'.5+00:00"'),
+        (b'"created": "20', b'"created": "yesterday, 20'),
         (b'"method": "self', b'"method": "\\udfffself'),
         (b'"schema_version": 1', b'"schema_version": 1, "more": 1'),
     ],
@@ -371,6 +388,47 @@ def test_a_table_of_an_older_writer_is_read(artifact: Artifact, settings: dict) 
     assert Artifact.open(artifact.path).labels().height == 5
 
 
+@pytest.mark.parametrize("notes", [{"huggingface": "{"}, {"huggingface": "{}"}, {"pandas": "{"}, {b"a": b"\xff"}])
+def test_notes_on_the_columns_are_named_and_never_believed(artifact: Artifact, notes: dict) -> None:
+    put(artifact, LABELS, rewritten(artifact, lambda table: table.replace_schema_metadata(notes)))
+    assert found(artifact) == {("wrong_columns", LABELS)}
+    for streaming in (False, True):
+        with pytest.raises(IntegrityError, match="carries notes on its columns"):
+            Artifact.open(artifact.path).dataset("labels", streaming=streaming)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.drop_columns(["messages"]),
+        lambda t: t.append_column("evil", pa.array(["x"] * len(t))),
+        lambda t: t.rename_columns(["ID", *t.column_names[1:]]),
+        lambda t: t.set_column(6, "candidate", t["candidate"].cast(pa.int64())),
+    ],
+)
+def test_reading_refuses_other_columns_as_verifying_does(artifact: Artifact, change) -> None:
+    put(artifact, LABELS, rewritten(artifact, change))
+    for read in (
+        lambda a: a.labels(),
+        lambda a: list(a.iter_labels()),
+        lambda a: a.dataset("labels"),
+        lambda a: a.dataset("labels", streaming=True),
+    ):
+        with pytest.raises(IntegrityError, match="its columns are not those of labels"):
+            read(Artifact.open(artifact.path))
+
+
+def test_columns_as_other_writers_write_them_are_read_in_order(artifact: Artifact) -> None:
+    before = artifact.dataset("labels").to_list()
+    wide = pa.schema(
+        [pa.field(f.name, pa.large_string() if f.type == pa.string() else f.type) for f in SCHEMAS["labels"]]
+    )
+    put(artifact, LABELS, rewritten(artifact, lambda table: table.cast(wide).select(table.column_names[::-1])))
+    opened = Artifact.open(artifact.path)
+    assert opened.labels().columns == SCHEMAS["labels"].names
+    assert opened.dataset("labels").to_list() == before == list(opened.dataset("labels", streaming=True))
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -448,7 +506,10 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_small_table_that_would_fill_the_memory_is_refused(artifact: Artifact, name: str) -> None:
+def test_a_small_table_that_would_fill_the_memory_is_refused(
+    artifact: Artifact, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(footers, "MOST_GROUP_BYTES", 1 << 28)  # so that the bombs are soon made
     make, path, rows = BOMBS[name]
     put(artifact, path, make(), rows=rows)
     assert found(artifact) == {("unreadable_table" if name == "prefixes" else "unsafe_table", path)}
@@ -475,6 +536,15 @@ def test_a_kilobyte_that_holds_ten_gigabytes_is_refused_in_little_memory(artifac
     kinds, line = done.stdout.splitlines()
     assert kinds == "['unsafe_table']"
     assert "unfolds from" in line and "Restore it from its store" in line
+
+
+def test_many_groups_that_fill_the_memory_together_are_refused(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(artifact, DROPPED, dictionary_bomb(2_000_000, 100), rows=2_000_000)  # two groups of 300 MB each
+    check_footer(artifact.path / DROPPED, 2_000_000, "dropped")
+    monkeypatch.setattr(footers, "FREE_BYTES", 1 << 29)
+    assert found(artifact) == {("unsafe_table", DROPPED)}
 
 
 def test_reading_refuses_a_bomb_as_verifying_does(artifact: Artifact) -> None:
@@ -506,6 +576,36 @@ def test_many_rows_of_one_long_prompt_are_no_bomb(tmp_path: Path) -> None:
     for row in draft.rows:
         row.prompt[0]["content"] = "Read this first. " * 1000  # 17 KB in each of 400 rows
     assert verify(write_artifact(tmp_path / "a", draft).path) == []
+
+
+def one_long_prompt(draft: Draft) -> None:
+    draft.labels[0].prompt = draft.rows[0].prompt = [{"role": "user", "content": "x" * 50_000_000}]
+
+
+def a_log_as_prompt(draft: Draft) -> None:
+    log = "2026-01-01 00:00:00 INFO request ok\n" * 600_000
+    draft.labels[0].prompt = draft.rows[0].prompt = [{"role": "user", "content": log}]
+
+
+def long_meta(draft: Draft) -> None:
+    draft.rows[0].meta = {"page": "a" * 30_000_000}
+
+
+def many_equal_tokens(draft: Draft) -> None:
+    for index in range(2, 1000):
+        tokens = [7] * 10_000
+        draft.candidates.append(Candidate("r0", "pool-1", index, "candidate", "plain", "Loop", tokens, "length"))
+
+
+@pytest.mark.parametrize("fill", [one_long_prompt, a_log_as_prompt, long_meta, many_equal_tokens])
+def test_what_echoset_writes_echoset_reads_however_well_it_packs(tmp_path: Path, fill) -> None:
+    draft = make_draft()
+    fill(draft)
+    artifact = write_artifact(tmp_path / "a", draft)
+    assert sum(file.stat().st_size for file in artifact.path.glob("*/*.parquet")) < 2_000_000
+    assert verify(artifact.path) == []
+    assert artifact.labels().height == 5 and artifact.original().height == 6
+    assert sum(1 for _ in artifact.iter_candidates()) == len(draft.candidates)
 
 
 def test_a_footer_that_lies_about_its_rows_or_sizes_is_named(artifact: Artifact) -> None:

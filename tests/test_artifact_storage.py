@@ -18,10 +18,13 @@ from datasets_cards import (
     LocalHub,
     StorageError,
     attach,
+    check_target,
     publish,
+    pull,
     verify,
     write_artifact,
 )
+from datasets_cards.storage import move_into_place, new_folder, storage_errors
 
 TESTS = Path(__file__).parent
 WRITER = """
@@ -83,8 +86,6 @@ def test_what_a_kill_between_two_renames_set_aside_comes_back(tmp_path: Path) ->
 
 
 def test_a_living_writers_folder_is_left_alone(tmp_path: Path) -> None:
-    from datasets_cards.storage import new_folder
-
     with new_folder(tmp_path / "a") as work:
         (work / "x").write_text("mine")
         write_artifact(tmp_path / "a", make_draft())
@@ -140,6 +141,17 @@ def test_a_folder_without_permission_is_one_line(tmp_path: Path) -> None:
         write_artifact(tmp_path / "a", make_draft())
 
 
+def test_who_comes_second_to_one_place_is_told_so(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StorageError, match="a: something is in the way by now. Look at what is there"),
+        storage_errors(tmp_path / "a"),
+        new_folder(tmp_path / "a") as work,
+    ):
+        write_artifact(tmp_path / "a", make_draft())
+        move_into_place(work, tmp_path / "a")
+    assert verify(tmp_path / "a") == [] and os.listdir(tmp_path) == ["a"]
+
+
 # Stores.
 
 
@@ -156,6 +168,31 @@ def test_a_published_version_cannot_be_attached_to_or_overwritten(artifact: Arti
     with pytest.raises(InputError, match="never changes"):
         write_artifact(version, make_draft(), overwrite=True)
     assert verify(version) == []
+
+
+def test_nothing_but_publishing_makes_anything_in_a_store(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    publish(artifact, store / "x")
+    before = sorted(store.rglob("*"))
+    monkeypatch.chdir(store)
+    (tmp_path / "link").symlink_to(store / "x")
+    for out in (store / "x" / "v9.0.0", store / "y", store / "y" / "v1.0.0", store / "x" / "v1.0.0" / "z", Path("y"),
+                tmp_path / "link" / "v2.0.0"):  # fmt: skip
+        for attempt in (
+            lambda out: write_artifact(out, make_draft()),
+            lambda out: pull(artifact.path, out),
+            lambda out: check_target(out, overwrite=True),
+        ):
+            with pytest.raises(InputError, match="lies in a store. Choose another place, and publish from there"):
+                attempt(out)
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match="published version never changes"):
+            write_artifact(store / "x" / "v1.0.0", make_draft(), overwrite=overwrite)
+    assert sorted(store.rglob("*")) == before
+    assert LocalHub(store).versions("x") == ["v1.0.0"] and LocalHub(store).names() == ["x"]
+    check_target(tmp_path / "beside")
 
 
 def test_two_processes_racing_for_one_tag_have_one_winner(tmp_path: Path) -> None:

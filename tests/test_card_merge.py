@@ -13,7 +13,7 @@ from datasets_cards import Artifact, InputError, IntegrityError, Manifest, attac
 from datasets_cards.attaching import compose, existing_cards
 from datasets_cards.canonical import sha256_hex
 from datasets_cards.cards.card import BEGIN, DERIVED, END, card_metadata
-from datasets_cards.cards.merge import ExistingCard, merge_card
+from datasets_cards.cards.merge import ExistingCard, merge_card, people_wrote
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +230,49 @@ def test_a_broken_header_is_named_with_its_line(manifest: Manifest, yaml_text: s
     with pytest.raises(InputError, match=what) as error:
         merge_card(manifest, [ExistingCard(f"---\n{yaml_text}\n---\ntext\n", None)])
     assert error.value.where == f"README.md:{line}" and error.value.remedy
+
+
+def test_a_broken_header_is_named_with_the_place_its_card_came_from(manifest: Manifest, artifact_folder: Path) -> None:
+    broken = "---\na: [1\n---\n"
+    with pytest.raises(InputError, match=r"^org/name@v1.0.0 README.md:3: .*Mend its header and publish again$"):
+        merge_card(manifest, [ExistingCard(broken, None, "org/name@v1.0.0 README.md")])
+    card = artifact_folder / "README.md"
+    card.write_text(broken)
+    with pytest.raises(InputError) as error:
+        attach(Artifact.open(artifact_folder), {"shift/report.json": b"{}\n"})
+    assert error.value.where == f"{card}:3"
+
+
+@pytest.mark.parametrize("value", [".nan", "[1, .nan]", "{x: .nan}", "{.nan: [.nan]}"])
+def test_a_value_that_is_no_number_equals_itself(manifest: Manifest, value: str) -> None:
+    old = with_keys(fresh(manifest), f"# measured\nn: {value}  # by Ada\nother: 1.10  # stays")
+    merged = merge_card(manifest, [ExistingCard(old, manifest), ExistingCard(old, manifest)])
+    assert merged == (old, [])
+    assert people_wrote(ExistingCard(old, manifest)) == people_wrote(ExistingCard(old, manifest))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: with_keys(text, "language: en"),
+        lambda text: with_keys(text, "n: .nan"),
+        lambda text: with_keys(text, "# a remark"),
+        lambda text: re.sub("pretty_name: .*", "pretty_name: Mine", text),
+        lambda text: text.replace("- self_confidence\n", "- self_confidence\n- mine\n", 1),
+        lambda text: text.replace("configs:\n", "configs:\n- config_name: extra\n  data_files: extra.csv\n"),
+        lambda text: text.replace("license: mit", "license: mit\nlicense_link: LICENSE"),
+        lambda text: text.replace(BEGIN, f"Before.\n{BEGIN}"),
+        lambda text: text + "After.\n",
+    ],
+)
+def test_what_people_wrote_is_told_apart_and_survives_a_merge(manifest: Manifest, edit) -> None:
+    untouched = people_wrote(ExistingCard(fresh(manifest), manifest))
+    assert untouched == people_wrote(ExistingCard(fresh(later(manifest)) + "\n\n", later(manifest)))
+    wrote = people_wrote(ExistingCard(edit(fresh(manifest)), manifest))
+    assert wrote != untouched
+    other = later(manifest.model_copy(update={"labeler": manifest.labeler.model_copy(update={"method": "majority"})}))
+    merged = merge_card(other, [ExistingCard(edit(fresh(manifest)), manifest)]).text
+    assert people_wrote(ExistingCard(merged, other)) == wrote
 
 
 @pytest.mark.parametrize(

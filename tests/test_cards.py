@@ -7,10 +7,11 @@ import pytest
 import yaml
 from drafts import make_draft
 
-from datasets_cards import Artifact, InputError, Parent, ScorerCheck, attach, cache_dir, write_artifact
-from datasets_cards.cards.card import BEGIN, END, card_metadata
-from datasets_cards.cards.merge import merge_card
-from datasets_cards.manifest import Labeler
+from datasets_cards import Artifact, InputError, Manifest, Parent, ScorerCheck, attach, cache_dir, write_artifact
+from datasets_cards.cards.card import BEGIN, END, card_block, card_metadata
+from datasets_cards.cards.croissant import croissant
+from datasets_cards.cards.merge import ExistingCard, merge_card
+from datasets_cards.manifest import Labeler, parse_manifest
 from datasets_cards.versions import parse_version
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -88,7 +89,7 @@ def test_a_dose_is_told_and_unknown_token_counts_are_left_out(tmp_path: Path) ->
     draft.candidates[0].token_ids, draft.candidates[0].token_count = [], None
     card = (write_artifact(tmp_path / "a", draft).path / "README.md").read_text()
     assert "| Dose | a row keeps this label with probability 0.25, and takes its self-sample otherwise |" in card
-    assert "labeled, from 18\ncandidates (prompts: 61 tokens)." in card
+    assert "labeled. In all 18\ncompletions are kept, chosen or not (prompts: 61 tokens)." in card
 
 
 def test_what_the_engine_lacked_is_one_line_and_nothing_where_it_lacked_nothing(tmp_path: Path) -> None:
@@ -131,6 +132,101 @@ def test_settings_stand_in_the_card_letter_for_letter_whatever_quotes_they_hold(
     draft.labeler = Labeler.model_validate(draft.labeler.model_dump() | {"config_digest": ""})
     card = (write_artifact(tmp_path / "a", draft).path / "README.md").read_text()
     assert '* `a`: ```` "x ``` y  z" ````\n* `b`: `` "`" ``\n* `c`: `"one | two"`\n' in card
+
+
+HOSTILE = [
+    "```\n\n# Mine\n\n| a | b |\n|---|---|\n| `",
+    "x` y | z \\| w \\\\| v\\",
+    "</code></td></table><script>alert(1)</script><!-- ",
+    "![p](http://x.invalid/p.png) [l](javascript:x) <http://x.invalid> **b** _i_ ~~s~~ $$m$$ &lt;",
+    f"\n{END}\n---\nlicense: gpl\n{BEGIN}\n",
+    "\x1b[2J\u202e\r\n\r\n- list\n\n    code",
+    "``",
+    " ",
+    "",
+]
+
+
+def with_strings(manifest: Manifest, text: str) -> Manifest:
+    """The manifest with this text in each string that a stranger may choose, and in the name of each free key."""
+    raw = manifest.model_dump(exclude={"manifest_digest"})
+    raw["source"] |= {"reference": text, "digest": text, "license": text.replace(",", "")}
+    raw["model"] = dict.fromkeys(raw["model"], text)
+    raw["labeler"] |= {"method": text, "proposal": text, "scorer": text, "selector": text, "config_digest": ""}
+    raw["labeler"]["config"] = {text: text}
+    raw["engine"] = {"name": text, "version": text, "determinism": text, "lacks": {text: text}}
+    raw |= {"seeds": {text: 1}, "packages": {text: text, "echoset": text}, "scorer_settings": {text: {text: text}}}
+    raw["scorers"] = {text: {"accuracy": 1, "low": 1, "high": 1, "pairs": 1, "data": text}}
+    raw["counts"]["dropped"] = {text: 1}
+    raw["repository"] = text
+    return parse_manifest(Manifest.model_validate(raw).sealed().to_json(), "here")
+
+
+def skeleton(markdown: str) -> list[str]:
+    """Everything in a text but its words: headings, cells, links, pictures, code and HTML, as they are parsed."""
+    from markdown_it import MarkdownIt
+
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(markdown)
+    inline = [part for token in tokens for part in [token, *(token.children or [])]]
+    return [f"{part.type} {part.attrs or ''}" for part in inline if part.type not in ("text", "softbreak")]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_string_of_a_strangers_manifest_breaks_the_card_or_says_more_than_words(
+    artifact: Artifact, text: str
+) -> None:
+    hostile = with_strings(artifact.manifest, text)
+    plain = with_strings(artifact.manifest, "plain" if text else "")
+    if text.strip() == "":  # a license that nobody stated
+        plain = plain.model_copy(update={"source": plain.source.model_copy(update={"license": None})})
+    card = card_block(hostile)
+    assert skeleton(card) == skeleton(card_block(plain))
+    assert card.isascii() and card.replace("\n", "").isprintable()
+    merged = merge_card(hostile)
+    assert yaml.safe_load(merged.text.split("\n---\n")[0]) == card_metadata(hostile)
+    assert merge_card(hostile, [ExistingCard(merged.text, hostile)]) == merged
+    described = croissant(hostile).decode()
+    assert "<" not in described and json.loads(described)["prov:wasDerivedFrom"][0]["prov:label"] == text
+
+
+def test_bars_and_backslashes_stay_in_their_cell_and_are_read_as_they_are(artifact: Artifact) -> None:
+    from markdown_it import MarkdownIt
+
+    name = r"a|b \\| <i> *c* _d_ e_f [g](h) & `k`"
+    engine = artifact.manifest.engine.model_copy(update={"name": name, "version": ""})
+    parser = MarkdownIt("commonmark").enable("table")
+    tokens = parser.parse(card_block(artifact.manifest.model_copy(update={"engine": engine})))
+    at = next(index for index, token in enumerate(tokens) if token.type == "inline" and token.content == "Engine")
+    told = tokens[at + 3].children or []
+    assert [token.type for token in told] == ["text"] and told[0].content == name
+
+
+def test_a_repository_that_is_none_is_not_told_as_one(artifact: Artifact) -> None:
+    odd = artifact.manifest.model_copy(update={"repository": 'org/name", trust_remote_code=True) #'})
+    assert card_block(odd) == card_block(artifact.manifest)
+    assert b"trust_remote_code" not in croissant(odd)
+
+
+def test_a_card_shows_only_how_to_load_what_is_there(tmp_path: Path) -> None:
+    unlabeled = card_block(write_artifact(tmp_path / "a", make_draft(dropped=6)).manifest)
+    assert 'candidates = load_dataset("PATH_OF_THIS_FOLDER", "candidates"' in unlabeled
+    assert '"labels"' not in unlabeled and "## Train on it" not in unlabeled and "(default)" not in unlabeled
+    assert "name: labels" not in unlabeled and "echoset train" not in unlabeled
+    assert "`echoset verify` compares every byte" in unlabeled
+    draft = make_draft(dropped=6)
+    draft.candidates = []
+    rows = card_block(write_artifact(tmp_path / "b", draft).manifest)
+    assert 'original = load_dataset("PATH_OF_THIS_FOLDER", "original", split="train")\n```' in rows
+    draft.rows, draft.dropped = [], []
+    draft.source = draft.source.model_copy(update={"rows": 0})
+    nothing = card_block(write_artifact(tmp_path / "c", draft).manifest)
+    assert "load_dataset(" not in nothing and "## Load it" not in nothing and "## Cite it" in nothing
+
+
+@pytest.mark.parametrize("part", ["what", "where", "remedy"])
+def test_no_control_character_reaches_the_terminal_through_an_error(part: str) -> None:
+    told = str(InputError(**{"what": "x", part: "title \x1b[2J\x07\u202e\x9b\x00\nend"}))
+    assert told.isprintable() and "\\x1b[2J" in told and "end" in told
 
 
 @pytest.mark.parametrize("wrong", [{"accuracy": 1.2}, {"low": -0.1}, {"pairs": 0}, {"data": None}])

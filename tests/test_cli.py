@@ -7,7 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 from datasets import Dataset
+from drafts import make_draft
 
+from datasets_cards import Labeler, Model, write_artifact
 from echoset.cli import main
 
 ROWS = [
@@ -70,6 +72,42 @@ def test_label_shift_show_verify_train_and_eval_work_together(tiny_base, ran, ro
     assert status == 0 and json.loads(out)["steps"] == 1
     status, out, err = ran("eval", "--model", adapter, "--task", "sycophancy", "--limit", "8", "--quiet", "--json")
     assert status == 0 and 0 <= json.loads(out)["rate"] <= 1
+
+
+def test_what_strangers_wrote_does_nothing_to_the_terminal(ran, tmp_path: Path) -> None:
+    draft = make_draft(dropped=0)
+    evil = "\x1b]0;mine\x07\x1b[2J\x9b2J\u202e\rrows: 9"
+    draft.rows[0].prompt = draft.labels[0].prompt = [{"role": f"user{evil}", "content": f"hi {evil}\n\tü"}]
+    draft.model = Model(reference=f"org/{evil}\nlabeled: 9")
+    draft.labeler = Labeler(method="self_confidence", proposal="samples", selector="argmax", config={"k": 2})
+    for records in (draft.rows, draft.labels, draft.candidates):
+        for record in records:
+            record.id = record.id.replace("r1", f"r{evil}1")
+    write_artifact(tmp_path / "evil", draft)
+    shown = ran("show", "evil")
+    told = ran("relabel", "evil", "--method", "self_confidence", "--out", "again")
+    for status, out, err in (shown, told):
+        assert status == 0, err
+        assert "model: org/\\x1b]0;mine\\x07" in out and not {*"\x1b\x07\x9b\u202e\r"} & {*out}
+        assert [line for line in out.splitlines() if line.startswith(("rows: ", "labeled: "))] == [
+            "rows: 6",
+            "labeled: 6",
+        ]
+    assert "user: hi \\u001b]0;mine" in shown[1].replace("user\\x1b]0;mine\\x07\\x1b[2J\\x9b2J\\u202e rows: 9", "user")
+    assert "\n\tü\n" in shown[1]
+    status, out, _ = ran("show", "evil", "--json")
+    assert out.isascii() and json.loads(out)["labels"][0]["prompt"][0]["content"] == f"hi {evil}\n\tü"
+
+
+def test_show_reads_no_more_than_the_labels_that_it_prints(ran, tmp_path: Path) -> None:
+    artifact = write_artifact(tmp_path / "a", make_draft(40), shards=4)
+    first, *others = sorted((artifact.path / "labels").iterdir())
+    for path in others:
+        path.unlink()
+    status, out, err = ran("show", "a", "--rows", "2")
+    assert (status, err, out.count("\n[r")) == (0, "", 2)
+    status, out, err = ran("show", "a", "--rows", "40")
+    assert status == 1 and one_line(err) and others[0].name in err
 
 
 def test_every_input_form_gives_the_same_labels(tiny_base, ran, rows, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from draft_edits import (
     choose_another,
     grow_pool,
     label_a_dropped,
+    read_an_unreadable,
     remove_row,
     remove_scorer,
     rename_pools,
@@ -39,11 +40,13 @@ from plain_diff import expected
 from datasets_cards import (
     Artifact,
     Draft,
+    Dropped,
     IntegrityError,
     MissingError,
     Score,
     attach,
     file_digest,
+    verify,
     write_artifact,
 )
 from datasets_cards.comparing import table_changes as core
@@ -123,6 +126,7 @@ def close(found: dict, want: dict) -> bool:
         (add_labeled_row, "minor", "1 row added"),
         (add_dropped_row, "minor", "1 row added"),
         (add_unreadable_row, "minor", "1 dropped row added"),
+        (read_an_unreadable, "minor", "1 row added"),
         (remove_row, "major", "1 row removed"),
         (change_prompt, "major", "1 row changed"),
         (change_meta, "major", "1 row changed"),
@@ -137,6 +141,7 @@ def close(found: dict, want: dict) -> bool:
 )
 def test_each_kind_of_change_is_the_step_that_it_is(make, edit, bump, reason) -> None:
     first = make_draft()
+    first.dropped.append(Dropped("line-3", "not_json", "line 3"))
     second = deepcopy(first)
     edit(second, 1)
     found = diff(make(first), make(second))
@@ -197,7 +202,7 @@ def test_settings_are_told_key_by_key_and_the_repository_alone_is_no_change(make
     second.labeler = type(second.labeler).model_validate(second.labeler.model_dump() | {"config_digest": ""})
     second.seeds = {"run": 0, "pool": 7}
     second.scorers = {"mean_logprob": None}
-    second.packages = {"python": "3.12", "torch": "2.13.0"}
+    second.packages = dict(first.packages or {}, python="3.12")
     found = diff(make(first), make(second))
     told = {setting.path: (setting.change, setting.before, setting.after) for setting in found.settings}
     assert told.keys() == {
@@ -243,6 +248,18 @@ def test_the_first_changed_labels_are_shown_by_id_and_from_all_shards(make) -> N
     assert diff(make(first), make(second), examples=0).examples == []
 
 
+def test_labels_with_another_text_are_shown_before_those_of_the_same_text(make) -> None:
+    first, second = make_draft(30), make_draft(30)
+    for n in (2, 11, 13, 17, 25):
+        second.labels[n].method = "dose"
+    for n in (25, 8):
+        second.labels[n].candidate, second.labels[n].completion = 1, said(f"Answer 1 of r{n}\n")
+    for shards in (1, 8):
+        found = diff(make(first, shards=shards), make(second, shards=shards), examples=4)
+        assert [example.id for example in found.examples] == ["r25", "r8", "r11", "r13"]
+        assert [one.before.text == one.after.text for one in found.examples] == [False, False, True, True]
+
+
 def test_artifacts_with_nothing_in_common_say_so(make) -> None:
     first, second = make_draft(), make_draft()
     for records in (second.rows, second.candidates, second.labels, second.dropped):
@@ -278,7 +295,9 @@ def replaced(artifact: Artifact, path: str, data: bytes) -> Artifact:
     """The artifact with one file of other bytes, which its manifest lists as if they had always been there."""
     (artifact.path / path).write_bytes(data)
     files = [
-        file.model_copy(update={"sha256": file_digest(artifact.path / path)}) if file.path == path else file
+        file.model_copy(update={"sha256": file_digest(artifact.path / path), "bytes": len(data)})
+        if file.path == path
+        else file
         for file in artifact.manifest.files
     ]
     (artifact.path / "manifest.json").write_bytes(artifact.manifest.sealed(files=files).to_json())
@@ -320,6 +339,31 @@ def test_changed_bytes_and_lying_digests_are_refused(make) -> None:
     lying.manifest = lying.manifest.sealed(logical_digest="0" * 64)
     with pytest.raises(IntegrityError, match="the digests differ and the tables agree"):
         diff(make(make_draft(), row_group=1), lying)
+
+
+def test_what_a_footer_says_of_its_size_is_not_believed(make) -> None:
+    second = make_draft()
+    second.labels[0].method = "other"
+    after, path = make(second), "labels/00000-of-00001.parquet"
+    whole, group = (after.path / path).read_bytes(), pq.read_metadata(after.path / path).row_group(0)
+    end = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    footer, rows = whole[end:-8], field(group.num_rows)
+    assert footer.count(field(group.total_byte_size) + rows) == 1
+    footer = footer.replace(field(group.total_byte_size) + rows, field(1 << 61) + rows)
+    after = replaced(after, path, whole[:end] + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+    assert pq.read_metadata(after.path / path).row_group(0).total_byte_size == 1 << 61 and verify(after.path) == []
+    before = make(make_draft())
+    (group_of_files,) = core.groups(before.manifest, after.manifest)
+    assert core.Comparison(before, after, 0).parts(group_of_files) == 1
+    assert diff(before, after).labels.choice == 1
+
+
+def field(number: int) -> bytes:
+    """A number of 64 bits as it stands in a footer, behind the field before it."""
+    number, written = number << 1, b"\x16"
+    while number > 127:
+        number, written = number >> 7, written + bytes([number & 127 | 128])
+    return written + bytes([number])
 
 
 def shown(found: Diff, width: int = 120) -> str:

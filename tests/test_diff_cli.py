@@ -1,13 +1,16 @@
 """`echoset diff` as a person meets it."""
 
 import json
+import shutil
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 from drafts import make_draft
+from hub_client import in_process
+from hub_server import hub
 
-from datasets_cards import Draft, Dropped, Row, publish, write_artifact
+from datasets_cards import Draft, Dropped, Hub, Row, publish, write_artifact
 from echoset.cli import main
 
 
@@ -72,6 +75,25 @@ def test_versions_of_a_store_are_compared_and_a_minor_step_is_called_so(ran, tmp
     assert (status, err) == (0, "")
     assert out.splitlines()[0] == "even v1.0.0 -> v1.1.0: 1 row added, every old one as it was: a MINOR step."
     assert "Shift not measured: the 5 labels in common say the same." in out
+
+
+def test_of_versions_on_the_hub_only_what_differs_is_fetched(ran, capsys, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ECHOSET_CACHE", str(tmp_path / "cache"))
+    draft = make_draft(40)
+    with hub() as server, in_process(server.endpoint, None, tmp_path / "home"):
+        for name, one in (("one", draft), ("two", relabeled(draft, 1))):
+            publish(write_artifact(tmp_path / name, one, shards=4), "me/even", store=Hub(token="hf_me"))
+        shutil.rmtree(tmp_path / "cache")
+        capsys.readouterr()  # what publishing showed
+        references = "hub:me/even@v1.0.0", "hub:me/even@v2.0.0"
+        status, out, err = ran("diff", *references, "--quiet", "--no-shift")
+        assert (status, err) == (0, "")
+        assert out.splitlines()[0] == "me/even v1.0.0 -> v2.0.0: 1 row changed: a MAJOR step."
+        fetched = [path.parent.name for path in (tmp_path / "cache").rglob("*.parquet")]
+        assert fetched == ["labels", "labels"]
+        assert [ran("verify", reference)[0] for reference in references] == [0, 0]  # the rest comes when it is read
+    status, out, err = ran("diff", "store/even@v1.0.0", "store/even@v1.1.0", "--quiet", "--no-shift")
+    assert (status, out) == (1, "") and err.startswith("echoset: ") and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -362,3 +366,38 @@ def test_links_out_of_a_store_are_not_followed(artifact: Artifact, tmp_path: Pat
         store.fetch("alias", "v1.0.0")
     with pytest.raises(IntegrityError, match="symbolic link"):
         publish(artifact, "alias", store=store)
+
+
+PUBLISHER = """
+import sys
+from datasets_cards import publish
+import datasets_cards.cards.merge, huggingface_hub, jinja2, rich.progress
+print("ready", flush=True)
+sys.stdin.readline()
+publish(sys.argv[1], sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.03, 0.06, 0.1, 0.2])
+def test_killed_at_any_moment_a_folder_store_stays_whole(tmp_path: Path, delay: float) -> None:
+    target = tmp_path / "store" / "syc"
+    publish(write_artifact(tmp_path / "one", make_draft(rows=50)), target)
+    changed = write_artifact(tmp_path / "two", make_draft(rows=300), shards=4)
+    command = [sys.executable, "-c", PUBLISHER, str(changed.path), str(target)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True)
+    assert process.stdout
+    assert process.stdin
+    assert process.stdout.readline() == "ready\n"
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    store = LocalHub(tmp_path / "store")
+    assert all(verify(store.fetch("syc", version)) == [] for version in store.versions("syc"))
+    publish(changed, target)
+    assert store.versions("syc") == ["v1.0.0", "v2.0.0"]
+    assert verify(store.fetch("syc", "v2.0.0")) == []
+    assert sorted(os.listdir(target)) == ["v1.0.0", "v2.0.0"]

@@ -97,7 +97,7 @@ def _from_artifact(artifact: Artifact) -> TrainingData:
             remedy="Its manifest counts why rows were dropped: echoset show.",
         )
     source: dict[str, str | int] = {
-        "reference": artifact.path.name,
+        "reference": artifact.name,
         "version": manifest.version,
         "logical_digest": manifest.logical_digest,
         "rows": len(rows),

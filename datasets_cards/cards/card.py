@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from datasets_cards.canonical import canonical_json
-from datasets_cards.cards.words import address, citation, hub_source, licenses, paper_citation, title
+from datasets_cards.cards.words import (
+    address,
+    citation,
+    engine_version,
+    hub_source,
+    licenses,
+    paper_citation,
+    repository,
+    title,
+)
+from datasets_cards.errors import one_line, printable
 from datasets_cards.manifest import Manifest
 
 CARD_FILE, CROISSANT_FILE = "README.md", "croissant.json"
@@ -30,6 +40,9 @@ MARK = re.compile(r"^[ \t]*<!-- echoset: (?P<kind>begin|end)\b.*?-->[ \t]*$", re
 
 _ATTACHED = (("shift", "Shift"), ("effects", "Effect of training on it"))
 _HUB_LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*", re.ASCII)
+_MARKDOWN = re.compile(r"[\\`*\[\]|~<>&$]|(?<![^\W_])_|_(?![^\W_])")
+"""What may begin something in Markdown, HTML or formulas; an underline within a word begins nothing."""
+
 _SIZES = [
     (1e3, "n<1K"),
     (1e4, "1K<n<10K"),
@@ -90,13 +103,18 @@ def card_block(manifest: Manifest, summaries: Mapping[str, str] | None = None) -
         manifest: of the artifact; its entries for derived files are not read.
         summaries: Markdown on what was attached, by folder (`shift`, `effects`); its files are listed by the manifest.
     """
+    rows = table_rows(manifest)
+    loaded = [name for name in ("labels", "candidates") if rows[name]] or [name for name in rows if rows[name]][:1]
     text = _template().render(
         manifest=manifest,
-        rows=table_rows(manifest),
+        engine_version=engine_version(manifest),
+        rows=rows,
+        loaded=loaded,
         config=[(name, canonical_json(value).decode()) for name, value in sorted(manifest.labeler.config.items())],
         sections=[_section(manifest, folder, heading, summaries or {}) for folder, heading in _ATTACHED],
         title=title(manifest),
         address=address(manifest),
+        repository=repository(manifest),
         source=hub_source(manifest),
         licenses=licenses(manifest),
         citations=[citation(manifest), paper_citation()],
@@ -109,21 +127,26 @@ def _template() -> Any:
     from jinja2 import Environment, StrictUndefined  # slow to import: only when a card is written
 
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"cell": _cell, "code": _code, "thousands": lambda number: f"{number:,}"}
+    environment.filters |= {"text": _text, "code": _code, "cell": _cell, "thousands": lambda number: f"{number:,}"}
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
 
 
-def _cell(text: str) -> str:
-    """One line that may stand in a table."""
-    return " ".join(text.replace("|", "\\|").split())
+def _text(text: str) -> str:
+    """One line that means nothing in Markdown or HTML, in a table either."""
+    return _MARKDOWN.sub(r"\\\g<0>", one_line(text))
 
 
 def _code(text: str) -> str:
     """One line of code, with a fence longer than any in it."""
-    fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
-    pad = " " if len(fence) > 1 else ""
-    line = re.sub(r"[\r\n]+", " ", text)
+    line = printable(re.sub(r"[\r\n]+", " ", text))
+    fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
+    pad = " " if len(fence) > 1 or not line else ""  # two fences with nothing between them would be one
     return f"{fence}{pad}{line}{pad}{fence}"
+
+
+def _cell(code: str) -> str:
+    """Code that may stand in a table, where a bar ends it after an even number of backslashes."""
+    return re.sub(r"(\\*)\|", r"\1\1\\|", code)
 
 
 def without_marks(text: str) -> str:

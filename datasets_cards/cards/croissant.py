@@ -12,7 +12,18 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
-from datasets_cards.cards.words import ARXIV, HUB, PAPER, address, citation, hub_source, licenses, title
+from datasets_cards.cards.words import (
+    ARXIV,
+    HUB,
+    PAPER,
+    address,
+    citation,
+    engine_version,
+    hub_source,
+    licenses,
+    repository,
+    title,
+)
 from datasets_cards.manifest import File, Manifest
 from datasets_cards.tables.schemas import SCHEMAS
 
@@ -82,7 +93,8 @@ def croissant(manifest: Manifest) -> bytes:
         + [_file_set(manifest, table) for table in full],
         "recordSet": [_record_set(table) for table in full],
     }
-    return (json.dumps(metadata, ensure_ascii=False, indent=2) + "\n").encode()
+    text = json.dumps(metadata, ensure_ascii=False, indent=2)
+    return (text.replace("<", "\\u003c") + "\n").encode()  # pages carry it inside of a <script>, which none may end
 
 
 def _rows(manifest: Manifest, table: str) -> int:
@@ -93,17 +105,17 @@ def _description(manifest: Manifest) -> str:
     counts = manifest.counts
     return (
         f"A language model answered {counts.rows} prompts of {manifest.source.reference}; the method "
-        f"{manifest.labeler.method} chose {counts.labeled} of its {counts.candidates} answers as labels. No human "
+        f"{manifest.labeler.method} chose one answer each as the label of {counts.labeled} of them. No human "
         f"wrote or checked them. Logical digest {manifest.logical_digest}."
     )
 
 
 def _place(manifest: Manifest) -> dict[str, Any]:
-    if not manifest.repository:
+    if not (name := repository(manifest)):
         return {}
-    owner = manifest.repository.split("/")[0]
+    owner = name.split("/")[0]
     return {
-        "url": f"{HUB}/datasets/{manifest.repository}",
+        "url": f"{HUB}/datasets/{name}",
         "identifier": address(manifest),
         "creator": {"@type": "sc:Organization", "name": owner, "url": f"{HUB}/{owner}"},
     }
@@ -123,7 +135,7 @@ def _lineage(manifest: Manifest) -> dict[str, Any]:
         "@type": "prov:Entity",
         "prov:label": model.reference,
         **({"identifier": model.revision} if model.revision else {}),
-        **({"isBasedOn": f"urn:sha256:{model.adapter}"} if model.adapter else {}),
+        **({"isBasedOn": f"urn:sha256:{quote(model.adapter)}"} if model.adapter else {}),
     }
     derived: list[dict[str, Any]] = [prompts]
     if manifest.parent:
@@ -135,7 +147,7 @@ def _lineage(manifest: Manifest) -> dict[str, Any]:
                 "version": manifest.parent.version.removeprefix("v"),
             }
         )
-    agents = [("Echoset", manifest.packages.get("echoset", "")), (engine.name, engine.version)]
+    agents = [("Echoset", manifest.packages.get("echoset", "")), (engine.name, engine_version(manifest))]
     labeler = manifest.labeler
     return {
         "prov:wasDerivedFrom": derived,
@@ -174,7 +186,7 @@ def _responsible(manifest: Manifest) -> dict[str, Any]:
 
 def _containers(manifest: Manifest) -> list[dict[str, Any]]:
     """The repository that holds the files, where they were published; a folder needs no mention."""
-    if not manifest.repository:
+    if not (name := repository(manifest)):
         return []
     return [
         {
@@ -182,7 +194,7 @@ def _containers(manifest: Manifest) -> list[dict[str, Any]]:
             "@id": "repo",
             "name": "repo",
             "description": "The repository at this version.",
-            "contentUrl": f"{HUB}/datasets/{manifest.repository}/tree/refs%2Ftags%2F{manifest.version}",
+            "contentUrl": f"{HUB}/datasets/{name}/tree/refs%2Ftags%2F{manifest.version}",
             "encodingFormat": "git+https",
             "sha256": _GIT_HAS_NO_DIGEST,
         }
@@ -190,7 +202,8 @@ def _containers(manifest: Manifest) -> list[dict[str, Any]]:
 
 
 def _file_object(manifest: Manifest, file: File) -> dict[str, Any]:
-    at = f"{HUB}/datasets/{manifest.repository}/resolve/{manifest.version}/" if manifest.repository else ""
+    name = repository(manifest)
+    at = f"{HUB}/datasets/{name}/resolve/{manifest.version}/" if name else ""
     return {
         "@type": "cr:FileObject",
         "@id": file.path,
@@ -206,7 +219,7 @@ def _file_set(manifest: Manifest, table: str) -> dict[str, Any]:
     return {
         "@type": "cr:FileSet",
         "@id": f"{table}-files",
-        **({"containedIn": {"@id": "repo"}} if manifest.repository else {}),
+        **({"containedIn": {"@id": "repo"}} if repository(manifest) else {}),
         "encodingFormat": _FORMATS["parquet"],
         "includes": f"{table}/*-of-{manifest.shards:05d}.parquet",
     }

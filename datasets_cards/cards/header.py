@@ -13,6 +13,7 @@ from typing import Any
 from datasets_cards.errors import InputError
 
 _DEEPEST = 100
+_NAN = object()
 
 
 @dataclass
@@ -48,7 +49,7 @@ def read_header(text: str, file: str, first_line: int) -> Header:
     loader, depth = _loader(), 0
 
     def refused(what: str, line: int) -> InputError:
-        return InputError(what, where=f"{file}:{first_line + line}", remedy="Mend the header between the two ---")
+        return InputError(what, where=f"{file}:{first_line + line}", remedy="Mend its header and publish again")
 
     try:
         for event in yaml.parse(text, loader):
@@ -127,14 +128,28 @@ def write_header(values: Mapping[str, Any], before: Sequence[Header] = ()) -> st
         return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=float("inf"))
 
     def kept(key: str, value: Any) -> str:
-        same = (header for header in before if header.values.get(key) == value and key in header.lines)
-        header = next(same, None)
+        fitting = (header for header in before if key in header.lines and same(header.values[key], value))
+        header = next(fitting, None)
         return header.lines[key] if header else dump({key: value})
 
     first = before[0] if before else Header()
     text = "".join(first.remarks.get(key, "") + kept(key, value) for key, value in values.items()) + first.rest
     try:
-        faithful = yaml.load(text, _loader()) == values
+        faithful = same(yaml.load(text, _loader()), values)
     except yaml.YAMLError:
         faithful = False
     return text if faithful else dump(dict(values))
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values of a header say the same, also where that is `.nan`, which equals nothing."""
+    return comparable(one) == comparable(other)
+
+
+def comparable(value: Any) -> Any:
+    """The value with a NaN that equals itself."""
+    if isinstance(value, Mapping):
+        return {comparable(key): comparable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [comparable(item) for item in value] if isinstance(value, list) else tuple(map(comparable, value))
+    return _NAN if value != value else value

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from datasets_cards.cards.card import CARD_FILE, MARK, card_block, card_metadata, without_marks
-from datasets_cards.cards.header import Header, read_header, write_header
+from datasets_cards.cards.header import Header, comparable, read_header, same, write_header
 from datasets_cards.manifest import Manifest
 from datasets_cards.tables.schemas import SCHEMAS
 
@@ -31,10 +31,12 @@ class ExistingCard(NamedTuple):
     Attributes:
         text: the whole of it.
         manifest: what it was written from; None where Echoset did not write it.
+        where: its file, for messages.
     """
 
     text: str
     manifest: Manifest | None
+    where: str = CARD_FILE
 
 
 class Merged(NamedTuple):
@@ -92,15 +94,36 @@ def merge_card(
     return Merged(text if text.endswith("\n") else text + "\n", list(dict.fromkeys(notes)))
 
 
+def people_wrote(card: ExistingCard) -> Any:
+    """What people added to a card since Echoset wrote it; equal (`==`) for two cards in which they wrote the same.
+
+    Their YAML keys and comments, and their text before and after the marks, without blanks at the ends.
+
+    Raises:
+        InputError: its YAML can't be read, naming its line.
+    """
+    read = _read(card, [])
+    values, base = read.header.values, read.base
+    special = {key: _added(values[key], base.get(key)) for key in _SPECIAL if key in values}
+    special = {key: value for key, value in special.items() if not same(value, base.get(key)) and value != []}
+    comments = [text.strip() for text in (*read.header.remarks.values(), read.header.rest) if text.strip()]
+    return comparable(read.people | special), comments, read.before.strip(), read.after.strip()
+
+
+def _added(value: Any, base: Any) -> Any:
+    """Of a list that we wrote too, what is not ours."""
+    return [item for item in value if item not in base] if isinstance(value, list) and isinstance(base, list) else value
+
+
 def _read(card: ExistingCard, notes: list[str]) -> _Card:
     text = card.text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     match = _HEADER.match(text)
-    header = read_header(match["yaml"], CARD_FILE, text.count("\n", 0, match.start("yaml")) + 1) if match else Header()
+    header = read_header(match["yaml"], card.where, text.count("\n", 0, match.start("yaml")) + 1) if match else Header()
     read = _Card(header, card_metadata(card.manifest) if card.manifest else {})
     read.people = {
         key: value
         for key, value in header.values.items()
-        if key not in _SPECIAL and (key not in read.base or value != read.base[key])
+        if key not in _SPECIAL and not (key in read.base and same(value, read.base[key]))
     }
     body = text[match.end() :] if match else text
     marks = list(MARK.finditer(body))
@@ -120,7 +143,7 @@ def _merge_values(ours: dict[str, Any], cards: list[_Card], notes: list[str]) ->
     people: dict[str, Any] = {}
     for card in reversed(cards):
         for key, value in card.people.items():
-            if people.setdefault(key, value) != value:
+            if not same(people.setdefault(key, value), value):
                 notes.append(f"{CARD_FILE}: two cards give another {key!r}, the later one's is kept")
     for card in cards:
         size = card.header.values.get("size_categories", ours["size_categories"])
@@ -151,7 +174,7 @@ def _merge_license(ours: dict[str, Any], cards: list[_Card], notes: list[str]) -
         if not theirs.get("license") or theirs in (written, {"license": "other"}):
             continue
         if not known:
-            if merged not in (ours, theirs):
+            if merged != ours and not same(merged, theirs):
                 notes.append(f"{CARD_FILE}: two cards give another license, the later one's is kept")
             merged = theirs
         elif _names(theirs["license"]) == _names(ours["license"]):

@@ -179,7 +179,7 @@ class Diff(_Part):
         touched: ids on both sides of which something that was said is now otherwise.
         files: attachments.
         layout: whether the tables' files have other bytes.
-        examples: the first changed labels, by id.
+        examples: some changed labels: those with another completion first, each kind by id.
     """
 
     before: Side

@@ -2,9 +2,10 @@
 
 The step is decided record by record, by what the logical digest covers (canonical.py). MAJOR: a record of an id that
 was there is gone or says something else, or an old row got more labels or candidates. MINOR: every old record is as it
-was, and there are records of new ids. PATCH: the same records, with other numbers, verdicts, settings or reports, or in
-files with other bytes: rows laid out otherwise, or what no digest covers, such as a pool's name. None: nothing of that.
-So the step is none or a patch if and only if the logical digests agree.
+was, and there are new rows, or dropped lines that could not be read as rows; a row that now stands for such a line, and
+is dropped for the same reason, is new as any other. PATCH: the same records, with other numbers, verdicts, settings or
+reports, or in files with other bytes: rows laid out otherwise, or what no digest covers, such as a pool's name. None:
+nothing of that. So the step is none or a patch if and only if the logical digests agree.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def diff(before: Artifact, after: Artifact, *, examples: int = 3, progress: bool
     Args:
         before: the earlier one.
         after: the later one.
-        examples: how many changed labels to keep, the first by id.
+        examples: how many changed labels to keep: those with another completion first, each kind by id.
         progress: show a bar on stderr, on a terminal.
 
     Raises:

@@ -25,6 +25,7 @@ from datasets_cards.comparing.pairing import Ids, Pairs, both, paired, paired_ca
 from datasets_cards.errors import IntegrityError
 from datasets_cards.manifest import File, Manifest
 from datasets_cards.tables.footers import table_errors
+from datasets_cards.tables.pages import read_chunk
 
 PART_BYTES = 96 << 20
 """Uncompressed bytes of one table, both sides, that are compared at once; larger groups are read several times."""
@@ -111,7 +112,7 @@ class Tally:
         scores: of candidates' scores, by scorer.
         gained, lost: candidates that a scorer newly says something about, or no longer, by scorer.
         touched: ids on both sides of which something that was said is now otherwise or gone.
-        examples: changed labels, the first by id.
+        examples: changed labels, those with another completion first, each kind by id.
     """
 
     rows: Counter[str] = field(default_factory=Counter)
@@ -199,15 +200,16 @@ class Comparison:
             counts["score_only"] += int(score.sum())
             self.tally.numbers["score"].add(*pairs.column("score", score))
         if self.examples and len(ids.changed):
-            self._keep_examples(pairs, changed)
+            self._keep_examples(pairs, changed, completion)
         return ids
 
-    def _keep_examples(self, pairs: Pairs, changed: pl.Series) -> None:
+    def _keep_examples(self, pairs: Pairs, changed: pl.Series, completion: pl.Series) -> None:
         columns = ["id", "prompt", "completion", "candidate", "score"]
         one, two = pairs.before.select(columns).filter(changed), pairs.after.select(columns).filter(changed)
-        found = pl.concat([one, two.drop("id").select(pl.all().name.prefix("after_"))], how="horizontal")
+        two = two.drop("id").select(pl.all().name.prefix("after_"))
+        found = pl.concat([one, two], how="horizontal").with_columns(same_text=~completion.filter(changed))
         kept = found if self.tally.examples is None else pl.concat([self.tally.examples, found])
-        self.tally.examples = kept.sort("id").head(self.examples)
+        self.tally.examples = kept.sort("same_text", "id").head(self.examples)
 
     def _paths(self, table: str, files: list[File], side: int) -> list[Path]:
         artifact = self.sides[side]
@@ -292,9 +294,13 @@ def _compare_scores(before: pl.Series, after: pl.Series, tally: Tally) -> pl.Ser
 
 
 def _uncompressed(path: Path) -> int:
-    with table_errors(path):
-        footer = pq.read_metadata(path)
-        return sum(footer.row_group(number).total_byte_size for number in range(footer.num_row_groups))
+    """What a table's pages unpack to, from their own headers: what a footer sums up is anybody's word."""
+    with table_errors(path), open(path, "rb") as file:
+        footer = pq.read_metadata(file)
+        groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+        columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+        places = [(min(c.dictionary_page_offset or c.data_page_offset, c.data_page_offset), c) for c in columns]
+        return sum(read_chunk(file.fileno(), start, c.total_compressed_size).unpacked for start, c in places)
 
 
 def _frame(path: Path, table: str, part: int, of: int) -> pl.DataFrame:

@@ -225,7 +225,7 @@ class _Plan:
         existing = []
         if self.head is not None and self.head.card is not None:
             written = self.head.manifest or (self.before.manifest if self.before else None)
-            existing.append(ExistingCard(self.head.card, written))
+            existing.append(ExistingCard(self.head.card, written, f"{self.store.where(self.name)}: {CARD_FILE}"))
         existing += [card for card in existing_cards(self.source.path) if not self._is_published(card)]
         return compose(manifest, summaries=summaries_in(self.source.path, manifest), existing=existing, notes=notes)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +35,12 @@ UNREADABLE = (
 """What a damaged table raises when it is opened or its rows are read."""
 
 MOST_GROUP_BYTES = 1 << 30
-"""What one row group may take in memory; Echoset ends its row groups near 1 MiB."""
+"""What one row group may take in memory, which is what readers of rows hold. Echoset ends its groups near 1 MiB, or
+with the row that goes beyond, and text that says one thing over and over takes next to nothing on disk."""
 
 MOST_EXPANSION = 1000
-FREE_BYTES = 1 << 24
-"""What a file may take without regard to its size, in which a few like rows of long texts are far smaller."""
+FREE_BYTES = 1 << 36
+"""What a file may take as a whole without regard to its size, for readers of whole tables: 64 GiB."""
 
 MOST_FOOTER_BYTES = 1 << 26
 _KINDS = ("BOOLEAN", "INT32", "INT64", "FLOAT", "DOUBLE", "BYTE_ARRAY")
@@ -49,34 +49,39 @@ _VALUE_BYTES = 16
 
 _WORTH_A_LOOK = 1 << 20
 
+_COLUMNS = {table: dict(pl.DataFrame(schema.empty_table()).schema) for table, schema in SCHEMAS.items()}
 
-def check_footer(path: Path, rows: int | None) -> None:
-    """Refuse a file that would take far more memory than its size lets expect, or that is no Parquet file.
+
+def check_footer(path: Path, rows: int | None, table: str | None = None) -> None:
+    """Refuse a file with a row group that would fill the memory, with other columns, or that is no Parquet file.
 
     Args:
         path: the file, a plain one.
         rows: how many rows the manifest says it has; None where it doesn't say.
+        table: the table whose columns it has to have, in any order and as any writer writes them; None for any.
 
     Raises:
         IntegrityError: saying what is wrong.
     """
-    if fault := table_fault(path, rows):
+    if fault := table_fault(path, rows, table, exact=False):
         raise IntegrityError(fault[1], where=str(path), remedy="Restore it from its store")
 
 
-def table_fault(path: Path, rows: int | None, table: str | None = None) -> tuple[str, str] | None:
+def table_fault(path: Path, rows: int | None, table: str | None, *, exact: bool = True) -> tuple[str, str] | None:
     """What is wrong with a file, as a short code and in words.
 
     Args:
         path: the file, a plain one.
         rows: how many rows the manifest says it has; None where it doesn't say.
-        table: the table whose columns it has to have, exactly as they are written; any are taken where None.
+        table: the table whose columns it has to have; any are taken where None.
+        exact: in the order and the very types that Echoset writes; or else as polars, which knows one kind of text
+            and of list, sees them.
 
     Returns:
         None where it may be read.
     """
     try:
-        _check(path, rows, table)
+        _check(path, rows, table, exact)
     except _Refused as error:
         return error.args
     except UNREADABLE as error:
@@ -89,7 +94,7 @@ class _Refused(Exception):
         super().__init__(kind, what)
 
 
-def _check(path: Path, rows: int | None, table: str | None) -> None:
+def _check(path: Path, rows: int | None, table: str | None, exact: bool) -> None:
     size = path.stat().st_size
     with open(path, "rb") as file:
         file.seek(max(0, size - 8))
@@ -99,12 +104,15 @@ def _check(path: Path, rows: int | None, table: str | None) -> None:
         if int.from_bytes(tail[:4], "little") > MOST_FOOTER_BYTES:
             raise _Refused("unsafe_table", "its footer is too large")
         with pq.ParquetFile(file) as parquet:
-            if table is not None and not parquet.schema_arrow.equals(SCHEMAS[table]):
+            if parquet.schema_arrow.metadata:  # the `datasets` library would believe it
+                raise _Refused("wrong_columns", "carries notes on its columns, which no table of Echoset does")
+            if table is not None and exact and not parquet.schema_arrow.equals(SCHEMAS[table]):
                 raise _Refused("wrong_columns", f"its columns are not those of {table}")
             metadata = parquet.metadata
-            b"".join(chain.from_iterable((parquet.schema_arrow.metadata or {}).items())).decode()
             file.seek(0)
-            pl.read_parquet_schema(file)  # a second reader, and a stricter one
+            columns = dict(pl.read_parquet_schema(file))  # a second reader, and a stricter one
+            if table is not None and columns != _COLUMNS[table]:
+                raise _Refused("wrong_columns", f"its columns are not those of {table}")
             if rows is not None and metadata.num_rows != rows:
                 raise _Refused("wrong_count", f"holds {metadata.num_rows} rows, not the {rows} that are recorded")
             if metadata.num_row_groups > max(1, metadata.num_rows):
@@ -115,9 +123,8 @@ def _check(path: Path, rows: int | None, table: str | None) -> None:
             found = _group_bytes(path, file.fileno(), group, number, size)
             total += found
             if found > MOST_GROUP_BYTES or total > max(FREE_BYTES, MOST_EXPANSION * size):
-                raise _Refused(
-                    "unsafe_table", f"unfolds from {size:,} bytes to more than {total:,}, too many to be read safely"
-                )
+                what = f"unfolds from {size:,} bytes to {total:,} or more, too many to be read safely"
+                raise _Refused("unsafe_table", what)
         if sum(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)) != metadata.num_rows:
             raise _Refused("wrong_count", "its row groups do not have the rows that it says it has")
 

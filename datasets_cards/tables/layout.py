@@ -17,11 +17,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from datasets_cards.errors import InputError
+from datasets_cards.tables.footers import MOST_GROUP_BYTES, table_fault
 from datasets_cards.tables.schemas import SCHEMAS, id_hash, to_arrow
 
 ROWS_PER_SHARD = 20_000
 MOST_SHARDS = 64
 """Every shard of every table is an open file while an artifact is written. Larger ones get larger shards."""
+SHARDS_LIMIT = 4096
+"""What may be asked for; their names take half of the largest manifest."""
 
 BATCH_ROWS = 2048
 GROUP_BYTES = 1 << 20
@@ -42,6 +46,11 @@ def shards_for(rows: int) -> int:
     return shards
 
 
+def file_names(shards: int) -> list[str]:
+    """The names of a table's files in its folder, in the order of the shards."""
+    return [f"{number:05d}-of-{shards:05d}.parquet" for number in range(shards)]
+
+
 class TableWriter:
     """One table being written: a Parquet file a shard, with bounded buffers.
 
@@ -55,14 +64,22 @@ class TableWriter:
 
     Attributes:
         shards: path and rows of each file, as `shard.path` and `shard.rows`.
+
+    Raises:
+        InputError: there are no tables of so many files, or no groups of so few rows.
     """
 
     def __init__(self, folder: Path, table: str, shards: int, row_group: int) -> None:
+        if type(shards) is not int or not 1 <= shards <= SHARDS_LIMIT:
+            raise InputError(
+                f"there are no tables of {shards!r} files", where="shards", remedy=f"Use 1 to {SHARDS_LIMIT}"
+            )
+        if type(row_group) is not int or row_group < 1:
+            raise InputError(f"there are no groups of {row_group!r} rows", where="row_group", remedy="Use 1 or more")
         self.table = table
         self._records: list[Any] = []
-        names = [f"{number:05d}-of-{shards:05d}.parquet" for number in range(shards)]
         self.shards: list[_Shard] = []
-        for name in names:
+        for name in file_names(shards):
             self.shards.append(_Shard(folder / name, SCHEMAS[table], row_group))
 
     def add(self, records: Iterable[Any]) -> None:
@@ -74,11 +91,17 @@ class TableWriter:
         del self._records[:full]
 
     def finish(self) -> None:
-        """Write what still waits, and close the files."""
+        """Write what still waits, and close the files.
+
+        Raises:
+            InputError: a file would be refused when it is read.
+        """
         self._distribute(self._records)
         for shard in self.shards:
             shard.write()
             shard.writer.close()
+            if fault := table_fault(shard.path, shard.rows, self.table):
+                raise InputError(fault[1], where=f"{self.table}/{shard.path.name}", remedy="Shorten its longest texts")
 
     def abandon(self) -> None:
         """Close what is still open; the files are good for nothing."""
@@ -89,6 +112,9 @@ class TableWriter:
     def _distribute(self, records: list[Any]) -> None:
         columns = to_arrow(records, self.table)
         sizes, hashes = row_bytes(columns), np.fromiter((id_hash(r.id) for r in records), np.int64, len(records))
+        if len(sizes) and sizes.max() > MOST_GROUP_BYTES:
+            what = f"a row of {self.table} takes more than {MOST_GROUP_BYTES >> 20} MiB"
+            raise InputError(what, where=records[int(sizes.argmax())].id, remedy="Shorten its texts")
         ends, shards = ends_group(hashes, sizes), hashes % len(self.shards)
         for number in np.unique(shards).tolist():
             own = np.flatnonzero(shards == number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from hashlib import sha256
 from operator import attrgetter
@@ -136,8 +136,20 @@ def shard_of(row_id: str, shards: int) -> int:
     return id_hash(row_id) % shards
 
 
+def read_columns(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield some columns of one Parquet file, at most a row group in memory at a time: rows can be long.
+
+    Raises:
+        OSError: the file can't be read.
+        ValueError: it isn't Parquet, or is damaged (`pyarrow.ArrowInvalid`).
+    """
+    with pq.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            yield from file.iter_batches(READ_ROWS, row_groups=[number], columns=list(columns))
+
+
 def read_table(path: Path, table: str) -> Iterator[Any]:
-    """Yield the records of one Parquet file, a batch in memory at a time; derived columns are not read.
+    """Yield the records of one Parquet file, a row group in memory at a time; derived columns are not read.
 
     Raises:
         OSError: the file can't be read.
@@ -145,6 +157,5 @@ def read_table(path: Path, table: str) -> Iterator[Any]:
         KeyError: it lacks a column of its table.
     """
     columns, to_records = _RECORDS[table]
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(READ_ROWS, columns=columns):
-            yield from to_records(*(batch.column(name).to_pylist() for name in columns))
+    for batch in read_columns(path, columns):
+        yield from to_records(*(batch.column(name).to_pylist() for name in columns))

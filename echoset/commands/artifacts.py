@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from datasets_cards.errors import InputError
+from datasets_cards.errors import InputError, one_line
 from datasets_cards.storage import storage_errors
-from echoset.commands.labeling import artifact_summary
-from echoset.commands.options import ArtifactRef, Embedder, Json, Quiet, Seed, show_result
+from echoset.commands.labeling import artifact_summary, show_facts
+from echoset.commands.options import ArtifactRef, Embedder, Json, Quiet, Seed
 
 
 def shift(
@@ -57,7 +59,7 @@ def shift(
         html.write_text(examined.page(), encoding="utf-8")
     if as_json:
         moved = [row.model_dump() for row in examined.moved(rows)]
-        print(json.dumps(json.loads(report.to_json()) | {"moved": moved}, indent=2, ensure_ascii=False))
+        print(json.dumps(json.loads(report.to_json()) | {"moved": moved}, indent=2))
     else:
         from rich.console import Console
 
@@ -127,17 +129,24 @@ def show(
 ) -> None:
     """Say what an artifact is, and print its first labels."""
     from datasets_cards import Artifact, resolve_ref
+    from datasets_cards.comparing.words import visible
 
     opened = Artifact.open(resolve_ref(artifact))
-    labels = opened.labels().head(rows).to_dicts()
+    labels = list(islice(opened.iter_labels(), rows))
     if as_json:
         print(
-            json.dumps({"manifest": opened.manifest.model_dump(mode="json"), "labels": labels}, indent=2, default=str)
+            json.dumps(
+                {"manifest": opened.manifest.model_dump(mode="json"), "labels": list(map(asdict, labels))}, indent=2
+            )
         )
         return
-    show_result(artifact_summary(opened), as_json=False)
-    for row in labels:
-        print(f"\n[{row['id']}]")
-        for side in ("prompt", "original", "completion"):
-            for message in row[side] or []:
-                print(f"  {side:>10}  {message['role']}: {message['content']}")
+    show_facts(artifact_summary(opened), as_json=False)
+    for label in labels:
+        print(f"\n[{one_line(label.id)}]")
+        for side, messages in (
+            ("prompt", label.prompt),
+            ("original", label.original),
+            ("completion", label.completion),
+        ):
+            for message in messages or []:
+                print(f"  {side:>10}  {one_line(message['role'])}: {visible(message['content'])}")

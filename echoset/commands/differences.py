@@ -10,6 +10,8 @@ import typer
 from echoset.commands.options import ArtifactRef, Embedder, Json, Quiet, Seed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from datasets_cards import Artifact
     from datasets_cards.comparing.diff import Diff
     from shift.report import ShiftReport
@@ -39,10 +41,14 @@ def diff(
     Rows, labels, candidates, numbers, settings and files; which step of the version that is (patch: the same rows,
     minor: rows added, major: rows changed or removed); and how far the labels moved where some changed.
     """
-    from datasets_cards import Artifact, resolve_ref
+    from datasets_cards import Artifact, is_reference, resolve_ref
     from datasets_cards.comparing.diff import diff as find
 
-    opened = [Artifact.open(resolve_ref(ref)) for ref in (before, after)]
+    if shift is False and is_reference(before) and is_reference(after):
+        folders = _tables_only(before, after)
+    else:
+        folders = [resolve_ref(ref) for ref in (before, after)]
+    opened = [Artifact.open(folder) for folder in folders]
     found = find(opened[0], opened[1], examples=examples, progress=not quiet)
     report: ShiftReport | None = None
     note = _why_not(found, opened, shift)
@@ -50,11 +56,7 @@ def diff(
         report, note = _measured(opened, embedder, seed, quiet)
     if as_json:
         measured = None if report is None else json.loads(report.to_json())
-        print(
-            json.dumps(
-                found.model_dump(mode="json") | {"shift": measured, "shift_note": note}, indent=2, ensure_ascii=False
-            )
-        )
+        print(json.dumps(found.model_dump(mode="json") | {"shift": measured, "shift_note": note}, indent=2))
         return
     from rich.console import Console
 
@@ -71,6 +73,18 @@ def diff(
         console.print(report.summary(), highlight=False)
     elif shift is not False:
         console.print(f"Shift not measured: {note}.", highlight=False, markup=False)
+
+
+def _tables_only(before: str, after: str) -> list[Path]:
+    """The folders of two versions in stores, with no more of their tables than a comparison opens."""
+    from datasets_cards import open_store
+    from datasets_cards.comparing.diff import needed
+    from datasets_cards.manifest import read_manifest
+
+    versions = [(*open_store(place), version) for place, _, version in (ref.rpartition("@") for ref in (before, after))]
+    one, two = (read_manifest(store.fetch(name, version, ())) for store, name, version in versions)
+    files = needed(one, two), needed(two, one)
+    return [store.fetch(name, version, own) for (store, name, version), own in zip(versions, files, strict=True)]
 
 
 def _why_not(found: Diff, opened: list[Artifact], asked: bool | None) -> str | None:

@@ -119,7 +119,7 @@ def label(
         progress=not quiet,
         **provenance,
     )
-    show_result({"artifact": str(out), **artifact_summary(artifact)}, as_json)
+    show_facts({"artifact": str(out), **artifact_summary(artifact)}, as_json)
 
 
 def relabel(
@@ -170,7 +170,7 @@ def relabel(
         store=store,
         **method_settings(method, settings),
     )
-    show_result({"artifact": str(out), **artifact_summary(made)}, as_json)
+    show_facts({"artifact": str(out), **artifact_summary(made)}, as_json)
 
 
 def method_settings(method: str, settings: list[str] | None, **named: Any) -> dict[str, Any]:
@@ -218,6 +218,13 @@ def show_plan(plan: dict[str, Any], as_json: bool) -> None:
         if plan["prompt_tokens"] is None:
             plan["prompt_tokens"] = "only the server knows"
     show_result(plan, as_json)
+
+
+def show_facts(facts: dict[str, Any], as_json: bool) -> None:
+    """Print an artifact's facts; what a stranger wrote into it does nothing to the terminal."""
+    from datasets_cards.errors import one_line
+
+    show_result(facts if as_json else {name: one_line(str(fact)) for name, fact in facts.items()}, as_json)
 
 
 def artifact_summary(artifact: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from echoset.commands.options import Json, Quiet, show_result
+from echoset.commands.options import Json, Quiet
 
 if TYPE_CHECKING:
     from datasets_cards import Release
@@ -57,7 +57,7 @@ def publish(
             say=say,
         )
     if as_json:
-        print(json.dumps(_release_record(release), indent=2, ensure_ascii=False))
+        print(json.dumps(_release_record(release), indent=2))
         return
     if release.finished:
         would = "would finish" if dry_run else "finished"
@@ -79,12 +79,12 @@ def pull(
 ) -> None:
     """Copy a version into a folder of your own, every byte and row checked."""
     from datasets_cards import pull as run
-    from echoset.commands.labeling import artifact_summary
+    from echoset.commands.labeling import artifact_summary, show_facts
 
     with stages(quiet or as_json) as say:
         say(f"pulling {ref}")
         artifact = run(ref, out, overwrite=overwrite)
-    show_result(artifact_summary(artifact), as_json)
+    show_facts(artifact_summary(artifact), as_json)
 
 
 def versions(
@@ -108,7 +108,7 @@ def versions(
             }
             for manifest in manifests
         ]
-        print(json.dumps(records, indent=2, ensure_ascii=False))
+        print(json.dumps(records, indent=2))
         return
     if not manifests:
         print(f"{dataset}: no versions")
@@ -116,6 +116,8 @@ def versions(
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from datasets_cards.errors import one_line
 
     table = Table("version", "written", "method", "labels", "content", "model", box=None)
     for column in table.columns:
@@ -129,7 +131,7 @@ def versions(
             manifest.logical_digest[:12],
             manifest.model.reference,
         )
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(one_line(cell)) for cell in cells))
     Console().print(table)
 
 
