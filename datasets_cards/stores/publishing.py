@@ -90,7 +90,8 @@ def publish(
 ) -> Release:
     """Publish an artifact as a version that never changes.
 
-    Interrupted anywhere, it leaves the dataset as it was, or with a commit that the next call releases.
+    Interrupted anywhere, it leaves the versions as they were. A commit that has no tag yet is checked and released by
+    the next call, whoever makes it.
 
     Args:
         artifact: what to publish, or its folder.
@@ -136,7 +137,8 @@ def publish(
         return Release(
             store.where(name), finished, versions[-1] if versions else None, False, False, finished, notes=tuple(notes)
         )
-    versions += [finished] if finished else []
+    if finished:
+        versions = sorted({*versions, finished}, key=parse_version)
     newest = versions[-1] if versions else None
     if parent is not None and parent != newest:
         raise moved_on(store.where(name), newest) if newest else _no_version(store.where(name), parent)
