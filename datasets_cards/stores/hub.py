@@ -217,7 +217,7 @@ class Hub:
         version, remote = head.manifest.version, self._of(name)
         with hub_errors(remote.where, writing=True):
             for commit in self.api.list_repo_commits(name, repo_type="dataset"):
-                if commit.title == _title(version) and _is_whole(remote, commit.commit_id):
+                if commit.title == _title(version) and _is_whole(remote, commit.commit_id, version):
                     self._tag(remote, version, commit.commit_id)
                     return True
         return False
@@ -343,11 +343,13 @@ def _deletions(paths: Collection[str]) -> list[Any]:
     return [CommitOperationDelete(path) for path in paths]
 
 
-def _is_whole(remote: HubRepository, commit: str) -> bool:
-    """Whether a commit holds an artifact and nothing beside it; every byte of it is downloaded and compared."""
+def _is_whole(remote: HubRepository, commit: str, version: str) -> bool:
+    """Whether a commit holds this version and nothing beside it; every byte of it is downloaded and compared."""
     try:
         manifest = remote.manifest(commit)
-        if manifest is None or strays(remote.files(commit), {file.path for file in manifest.files}):
+        if manifest is None or manifest.version != version:
+            return False
+        if strays(remote.files(commit), {file.path for file in manifest.files}):
             return False
         expected = {file.path: file.sha256 for file in manifest.files}
         remote.check_bytes(commit, expected, expected)

@@ -102,7 +102,7 @@ def _writable(html: Path) -> None:
         html.parent.mkdir(parents=True, exist_ok=True)
 
 
-def verify(artifact: ArtifactRef, as_json: Json = False) -> None:
+def verify(artifact: ArtifactRef, as_json: Json = False, quiet: Quiet = False) -> None:
     """Check an artifact against its manifest.
 
     Bytes, tables, ids and digests; everything that is wrong is named.
@@ -110,7 +110,9 @@ def verify(artifact: ArtifactRef, as_json: Json = False) -> None:
     from datasets_cards import resolve_ref
     from datasets_cards import verify as run
 
-    findings = run(resolve_ref(artifact))
+    with stages(quiet or as_json) as say:
+        say(f"checking {artifact}")
+        findings = run(resolve_ref(artifact))
     if as_json:
         print(json.dumps({"sound": not findings, "findings": [vars(f) for f in findings]}, indent=2))
     elif not findings:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,3 +32,16 @@ def show_result(result: dict[str, Any], as_json: bool) -> None:
     else:
         for key, value in result.items():
             print(f"{key.replace('_', ' ')}: {value}")
+
+
+@contextmanager
+def stages(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """What long work is at, on a terminal's stderr."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda stage: None
+        return
+    with console.status("") as status:
+        yield status.update

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from echoset.commands.options import Json, Quiet
+from echoset.commands.options import Json, Quiet, stages
 
 if TYPE_CHECKING:
     from datasets_cards import Release
@@ -133,19 +131,6 @@ def versions(
         )
         table.add_row(*(Text(one_line(cell)) for cell in cells))
     Console().print(table)
-
-
-@contextmanager
-def stages(quiet: bool) -> Iterator[Callable[[str], None]]:
-    """What long work is at, on a terminal's stderr."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield lambda stage: None
-        return
-    with console.status("") as status:
-        yield status.update
 
 
 def _outcome(release: Release, dry_run: bool) -> str:
