@@ -14,7 +14,7 @@ import typer
 from datasets_cards.errors import InputError, one_line
 from datasets_cards.storage import storage_errors
 from echoset.commands.labeling import artifact_summary, show_facts
-from echoset.commands.options import ArtifactRef, Embedder, Json, Quiet, Seed
+from echoset.commands.options import ArtifactRef, Embedder, Json, Quiet, Seed, stages
 
 
 def shift(
