@@ -6,8 +6,8 @@
 Each row has a prompt of 20 to 60 words under a system message, an original, and candidates of 30 to 90 words, each with
 its tokens and a score; the first candidate is the label. Words are drawn from a vocabulary of 20,000 by Zipf's law.
 Every step runs in a process of its own, with one thread for numbers. Seconds leave out making up the rows;
-memory is the process's peak. The changed artifact differs from the first by one row's text (--change text) or by one
-row in the middle (--change added).
+memory is the process's peak. The changed artifact differs from the first by one row's text (--change text), by one
+row in the middle (--change added), or in every row of every table, so that no file is the same (--change all).
 
 The peer is what `Dataset.push_to_hub` does with the labels: as many Parquet files, each of the next so many rows.
 """
@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--candidates", type=int, default=1, help="candidates a row")
-    parser.add_argument("--change", choices=("text", "added"), default="text", help="how one row differs")
+    parser.add_argument("--change", choices=("text", "added", "all"), default="text", help="what differs")
     parser.add_argument("--scratch", type=Path, help="where the artifacts go, instead of the system's place")
     parser.add_argument("--step", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -74,6 +74,8 @@ def main() -> None:
         step("write", after, "changed")
         show_change("changed files", files(Path(before)), files(Path(after)))
         step("diff", before, after)
+        if arguments.change == "all":
+            return
         for artifact in (before, after):
             step("peer", artifact, f"{peer}-{Path(artifact).name}")
         show_change("changed files of the peer's labels", files(Path(f"{peer}-before")), files(Path(f"{peer}-after")))
@@ -205,8 +207,10 @@ def batches(rows: int, candidates: int, change: str | None) -> Iterator[dict[str
                 {"role": "user", "content": asked[n][0]},
             ]
             original: list[Message] = [{"role": "assistant", "content": said[n][0]}]
-            several = [Row(f"row-{start + n:08d}", prompt, original, {"source": start + n})]
+            several = [Row(f"row-{start + n:08d}", prompt, original, {"source": start + n + (change == "all")})]
             own = drawn[n * candidates : (n + 1) * candidates]
+            if change == "all":
+                own = [(f"{text} Indeed.", ids) for text, ids in own]
             if start + n == rows // 2 and change == "text":
                 own[0] = (own[0][0] + " And so on." * 20, own[0][1])
             if start + n == rows // 2 and change == "added":
