@@ -14,6 +14,7 @@ shift/, effects/       reports and pictures attached later
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from glob import escape
 from itertools import chain, groupby
@@ -36,6 +37,9 @@ from datasets_cards.tables.schemas import SCHEMAS, read_table
 
 if TYPE_CHECKING:
     import datasets
+
+ATTACHED = re.compile(r"(shift|effects)/(?=.{1,200}\Z)[A-Za-z0-9][A-Za-z0-9._-]*\.(json|md|png|svg|html)", re.ASCII)
+"""Names of reports and pictures."""
 
 STORE_FILE = "store.json"
 """Marks a folder of published versions (stores/local_hub.py, the cache of stores/hub.py), which never change."""

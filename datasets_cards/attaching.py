@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from datasets_cards import manifest as m
-from datasets_cards.artifact import Artifact, is_published
+from datasets_cards.artifact import ATTACHED, Artifact, is_published
 from datasets_cards.canonical import sha256_hex
 from datasets_cards.cards.card import CARD_FILE, CROISSANT_FILE, DERIVED
 from datasets_cards.cards.croissant import croissant
@@ -16,8 +15,6 @@ from datasets_cards.errors import InputError, IntegrityError
 from datasets_cards.leaks import refuse_leaks, strings, texts_of_file
 from datasets_cards.storage import exclusive, replace_files, storage_errors
 from datasets_cards.versions import bumped
-
-_ATTACHED = re.compile(r"(shift|effects)/(?=.{1,200}\Z)[A-Za-z0-9][A-Za-z0-9._-]*\.(json|md|png|svg|html)", re.ASCII)
 
 
 def attach(artifact: Artifact, files: Mapping[str, bytes], *, summary: str = "") -> Artifact:
@@ -41,7 +38,7 @@ def attach(artifact: Artifact, files: Mapping[str, bytes], *, summary: str = "")
             "a published version never changes", where=str(artifact.path), remedy="Attach to a copy and publish that"
         )
     wanted = dict(files)
-    if bad := next((name for name in wanted if not _ATTACHED.fullmatch(name)), None):
+    if bad := next((name for name in wanted if not ATTACHED.fullmatch(name)), None):
         remedy = "Names look like shift/report.json or effects/plot.png, with at most 200 letters after the folder"
         raise InputError(f"{bad!r} can't be attached", remedy=remedy)
     refuse_leaks([("summary", summary)])

@@ -16,7 +16,7 @@ from datasets_cards.canonical import Digests, canonical_json, label_digest
 from datasets_cards.errors import EchosetError
 from datasets_cards.records import SELF_SAMPLE, Label, Row
 from datasets_cards.tables.footers import UNREADABLE, reason
-from datasets_cards.tables.schemas import SCHEMAS, read_columns, read_table, shard_of
+from datasets_cards.tables.schemas import KEYS, SCHEMAS, read_columns, read_table, shard_of
 from datasets_cards.tables.values import FINISH_REASONS, ROLES
 
 Fault = tuple[str, str, str]
@@ -28,7 +28,6 @@ _LIGHT_COLUMNS = {
     "original": ["id"],
     "dropped": ["id", "reason"],
 }
-_KEYS = {"candidates": ["id", "pool", "role", "view", "index"]}
 
 
 @dataclass(slots=True)
@@ -145,7 +144,7 @@ def _count_tokens(candidates: pl.DataFrame, tally: Tally) -> None:
 def _id_faults(frames: Mapping[str, pl.DataFrame]) -> Iterator[Fault]:
     labels, original, dropped = (frames[name] for name in ("labels", "original", "dropped"))
     for table, frame in frames.items():
-        twice = frame.select(_KEYS.get(table, ["id"]))
+        twice = frame.select(KEYS[table])
         if example := twice.filter(twice.is_duplicated()).head(1).rows():
             yield "duplicate_id", table, f"{example[0][0]!r} stands there more than once"
     for table in ("labels", "candidates"):

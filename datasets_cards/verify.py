@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets_cards.artifact import ATTACHED
 from datasets_cards.canonical import file_digest
 from datasets_cards.cards.card import CARD_FILE, DERIVED
 from datasets_cards.errors import EchosetError, one_line
@@ -17,8 +17,6 @@ from datasets_cards.row_checks import Tally, Unreadable, shard_faults
 from datasets_cards.tables.footers import table_fault
 from datasets_cards.tables.layout import file_names
 from datasets_cards.tables.schemas import SCHEMAS
-
-_ATTACHED = re.compile(r"(shift|effects)/.*\.(json|md|png|svg|html)", re.ASCII)
 
 CLONE_FILES, CLONE_FOLDERS = frozenset({".gitattributes"}), frozenset({".git", ".cache/huggingface"})
 """What stands beside a version after `git clone` or `hf download --local-dir`: no part of it, and no fault."""
@@ -91,7 +89,7 @@ def _manifest_findings(folder: Path, manifest: Manifest) -> Iterator[Finding]:
         elif any(file.rows is None for file in files):
             yield Finding("wrong_files", MANIFEST_FILE, f"does not say how many rows the files of {table} have")
     for file in [file for files in listed.values() for file in files]:
-        if file.path not in DERIVED and not _ATTACHED.fullmatch(file.path):
+        if file.path not in DERIVED and not ATTACHED.fullmatch(file.path):
             yield Finding("wrong_files", MANIFEST_FILE, f"lists {file.path}, which is no file of an artifact")
     for name in DERIVED:
         if manifest.file(name) is None:

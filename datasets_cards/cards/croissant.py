@@ -25,7 +25,7 @@ from datasets_cards.cards.words import (
     title,
 )
 from datasets_cards.manifest import File, Manifest
-from datasets_cards.tables.schemas import SCHEMAS
+from datasets_cards.tables.schemas import KEYS, SCHEMAS
 
 _TERMS = (
     "annotation arrayShape citeAs column containedIn equivalentProperty excludes extract field fileObject "
@@ -55,7 +55,6 @@ _FORMATS = {
     "png": "image/png",
     "svg": "image/svg+xml",
 }
-_KEYS = {"candidates": ("id", "pool", "role", "view", "index")}
 _RECORDS = {
     "labels": "The selected completions, one a labeled row.",
     "candidates": "Every completion drawn, chosen or not.",
@@ -231,7 +230,7 @@ def _record_set(table: str) -> dict[str, Any]:
         "@id": table,
         "name": table,
         "description": _RECORDS[table],
-        "key": [{"@id": f"{table}/{column}"} for column in _KEYS.get(table, ("id",))],
+        "key": [{"@id": f"{table}/{column}"} for column in KEYS[table]],
         "field": [_field(table, column) for column in SCHEMAS[table]],
     }
 

@@ -78,6 +78,14 @@ SCHEMAS: dict[str, pa.Schema] = {
 `messages` is prompt and completion in one, for trainers that read conversations; like `row_digest` it says nothing new.
 """
 
+KEYS = {
+    "labels": ("id",),
+    "candidates": ("id", "pool", "role", "view", "index"),
+    "original": ("id",),
+    "dropped": ("id",),
+}
+"""The columns that tell one record of a table from another."""
+
 READ_ROWS = 2048
 
 
