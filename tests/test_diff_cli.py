@@ -37,7 +37,7 @@ def relabeled(draft: Draft, rows: int) -> Draft:
     return draft
 
 
-def test_changed_labels_are_told_with_examples_and_their_shift(tiny_base, ran, tmp_path: Path) -> None:
+def test_changed_labels_are_told_with_examples_and_their_shift(tiny_embedder, ran, tmp_path: Path) -> None:
     draft = make_draft(12)
     write_artifact(tmp_path / "one", draft)
     write_artifact(tmp_path / "two", relabeled(draft, 7))
@@ -49,7 +49,7 @@ def test_changed_labels_are_told_with_examples_and_their_shift(tiny_base, ran, t
     assert ran("diff", "one", "two", "--quiet", "--examples", "2") == (status, out, err)
 
 
-def test_json_holds_the_difference_and_the_shift_and_nothing_else(tiny_base, ran, tmp_path: Path) -> None:
+def test_json_holds_the_difference_and_the_shift_and_nothing_else(tiny_embedder, ran, tmp_path: Path) -> None:
     draft = make_draft(12)
     write_artifact(tmp_path / "one", draft)
     write_artifact(tmp_path / "two", relabeled(draft, 7))
@@ -107,7 +107,7 @@ def test_of_versions_on_the_hub_only_what_differs_is_fetched(ran, capsys, monkey
     ],
 )
 def test_a_shift_that_cannot_be_measured_is_told_in_one_line(
-    tiny_base, ran, monkeypatch, tmp_path: Path, change: str, note: str
+    tiny_embedder, ran, monkeypatch, tmp_path: Path, change: str, note: str
 ) -> None:
     first = make_draft(8)
     second = relabeled(first, 4) if change != "nothing" else first
