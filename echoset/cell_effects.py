@@ -11,6 +11,7 @@ import polars as pl
 from datasets_cards import Artifact, attach
 from echoset.effects import cell_effect, wilson
 from echoset.spec import OrganismPlan
+from organisms import get_task
 
 CAPABILITY = "capability"
 EFFECT = "effects/effect.json"
@@ -102,7 +103,11 @@ def _summary(plan: OrganismPlan, cells: Sequence[dict[str, Any]]) -> str:
             _rate(cell, "capability"),
         )
         lines.append(f"| {' | '.join(told)} |")
-    lines += ["", "This is one organism and one run; what may be said of the method is in the report of its study."]
+    lines += [
+        "",
+        "This is one organism and one run; what may be said of the method is in the report of its study. What the task "
+        f"plants: {get_task(plan.task).planted}",
+    ]
     return "\n".join(lines)
 
 

@@ -17,6 +17,7 @@ from datasets_cards import InputError, StorageError, verify
 from echoset.cells import Folder, read_steps
 from echoset.spec import PRESETS, StudySpec, load_spec
 from echoset.study import run_study
+from organisms import get_task
 
 
 def command(out: Path) -> list[str]:
@@ -79,7 +80,8 @@ def test_every_card_of_it_tells_what_training_did_and_what_was_planted(undisturb
         assert all(cell[name] == row[name] for name in ("rate", "rate_low", "effect", "effect_high", "capability"))
         card = (folder / "README.md").read_text()
         assert f"{row['effect']:+.2f} [{row['effect_low']:+.2f}, {row['effect_high']:+.2f}]" in card
-        assert "was induced on purpose" in " ".join(card.split())
+        assert "was induced on purpose" in card
+        assert get_task(row["task"]).planted in card
 
 
 def test_a_second_run_computes_nothing(undisturbed) -> None:
