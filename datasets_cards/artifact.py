@@ -60,7 +60,7 @@ class Artifact:
 
     def __init__(self, path: Path, manifest: m.Manifest) -> None:
         self.path, self.manifest = path, manifest
-        self._checked: set[str] = set()
+        self._checked: dict[str, int] = {}
 
     @classmethod
     def open(cls, path: str | Path) -> Artifact:
@@ -222,17 +222,18 @@ class Artifact:
             MissingError: a file is gone.
             IntegrityError: a file's bytes are not those that were recorded.
         """
-        return [self._check(file) for file in self._entries(table)]
+        return [self.checked(file) for file in self._entries(table)]
 
     def _entries(self, table: str) -> list[m.File]:
-        files = [file for file in self.manifest.files if file.path.startswith(f"{table}/")]
+        files = self.manifest.folder(table)
         if not files:
             raise IntegrityError(
                 f"the manifest lists no file of {table}", where=str(self.path), remedy="Restore it from its store"
             )
         return files
 
-    def _check(self, file: m.File) -> Path:
+    def checked(self, file: m.File) -> Path:
+        """One file of a table, checked against the manifest when it is first asked for; errors are `table_files`'."""
         path = self.path / file.path
         if file.path not in self._checked:
             if path.is_symlink() or path.parent.is_symlink():
@@ -243,9 +244,13 @@ class Artifact:
                 raise IntegrityError(
                     "its bytes are not those recorded", where=str(path), remedy="Restore it from its store"
                 )
-            check_footer(path, file.rows, file.path.split("/")[0])
-            self._checked.add(file.path)
+            self._checked[file.path] = check_footer(path, file.rows, file.path.split("/")[0])
         return path
+
+    def unfolded(self, file: m.File) -> int:
+        """Bytes of what a table's file holds, once its pages are decompressed; it is checked as by `checked`."""
+        self.checked(file)
+        return self._checked[file.path]
 
     def _frame(self, table: str) -> pl.DataFrame:
         frames = []
@@ -261,7 +266,7 @@ class Artifact:
         """Each file that holds rows of the part, and those rows' records."""
         entries = self._entries(table)
         for number in part.shards(len(entries)):
-            path = self._check(entries[number])
+            path = self.checked(entries[number])
             records = _safely(path, read_table(path, table))
             if part.of > len(entries):
                 records = (record for record in records if part.holds(record.id, len(entries)))

@@ -238,6 +238,10 @@ class Manifest(_Part):
         """The bytes of `manifest.json`: indented, UTF-8, fields in the order of this class."""
         return (json.dumps(self.model_dump(), ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
 
+    def folder(self, name: str) -> list[File]:
+        """The entries of one folder, such as a table's, in the order of their names."""
+        return sorted((file for file in self.files if file.path.startswith(f"{name}/")), key=lambda file: file.path)
+
     def file(self, path: str) -> File | None:
         """The entry of one file, or None."""
         return next((file for file in self.files if file.path == path), None)

@@ -155,7 +155,7 @@ def without_marks(text: str) -> str:
 
 
 def _section(manifest: Manifest, folder: str, heading: str, summaries: Mapping[str, str]) -> dict[str, Any]:
-    names = sorted(file.path for file in manifest.files if file.path.startswith(f"{folder}/"))
+    names = [file.path for file in manifest.folder(folder)]
     return {
         "title": heading,
         "summary": summaries.get(folder, "").strip(),

@@ -97,7 +97,7 @@ def croissant(manifest: Manifest) -> bytes:
 
 
 def _rows(manifest: Manifest, table: str) -> int:
-    return sum(file.rows or 0 for file in manifest.files if file.path.startswith(f"{table}/"))
+    return sum(file.rows or 0 for file in manifest.folder(table))
 
 
 def _description(manifest: Manifest) -> str:

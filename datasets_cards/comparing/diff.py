@@ -13,10 +13,9 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from datasets_cards.artifact import STORE_FILE, Artifact
+from datasets_cards.artifact import Artifact
 from datasets_cards.canonical import canonical_json
 from datasets_cards.cards.card import DERIVED
 from datasets_cards.comparing.changes import (
@@ -128,7 +127,7 @@ def _numbers(tally: Tally, column: str) -> NumberChanges:
 def _side(artifact: Artifact) -> Side:
     manifest = artifact.manifest
     return Side(
-        name=manifest.repository or _folder(artifact.path.resolve()),
+        name=artifact.name,
         version=manifest.version,
         rows=manifest.counts.rows,
         labeled=manifest.counts.labeled,
@@ -137,11 +136,6 @@ def _side(artifact: Artifact) -> Side:
         logical_digest=manifest.logical_digest,
         scores_digest=manifest.scores_digest,
     )
-
-
-def _folder(path: Path) -> str:
-    """What a folder is called; in a store, where it is called after its version, the dataset's name."""
-    return path.parent.name if (path.parent.parent / STORE_FILE).exists() else path.name
 
 
 def _step(diff: Diff) -> tuple[Bump | None, str]:

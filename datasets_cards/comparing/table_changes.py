@@ -18,14 +18,12 @@ from operator import or_
 from pathlib import Path
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from datasets_cards.artifact import Artifact
 from datasets_cards.comparing.pairing import Ids, Pairs, both, paired, paired_candidates, without
 from datasets_cards.errors import IntegrityError
 from datasets_cards.manifest import File, Manifest
 from datasets_cards.tables.footers import table_errors
-from datasets_cards.tables.pages import read_chunk
 
 PART_BYTES = 96 << 20
 """Uncompressed bytes of one table, both sides, that are compared at once; larger groups are read several times."""
@@ -71,7 +69,7 @@ def groups(before: Manifest, after: Manifest) -> list[Group]:
 
 
 def _listed(manifest: Manifest, table: str) -> list[File]:
-    files = sorted((file for file in manifest.files if file.path.startswith(f"{table}/")), key=lambda file: file.path)
+    files = manifest.folder(table)
     if len(files) != manifest.shards:
         raise IntegrityError(
             f"lists {len(files)} files of {table} and has {manifest.shards} shards",
@@ -152,8 +150,8 @@ class Comparison:
             MissingError: a file is gone.
         """
         sizes = [
-            sum(_uncompressed(path) for path in (*self._paths(table, one, 0), *self._paths(table, two, 1)))
-            for table, (one, two) in group.items()
+            sum(side.unfolded(file) for side, files in zip(self.sides, both_files, strict=True) for file in files)
+            for both_files in group.values()
         ]
         return max(1, -(-max(sizes) // PART_BYTES))
 
@@ -210,10 +208,6 @@ class Comparison:
         found = pl.concat([one, two], how="horizontal").with_columns(same_text=~completion.filter(changed))
         kept = found if self.tally.examples is None else pl.concat([self.tally.examples, found])
         self.tally.examples = kept.sort("same_text", "id").head(self.examples)
-
-    def _paths(self, table: str, files: list[File], side: int) -> list[Path]:
-        artifact = self.sides[side]
-        return Artifact(artifact.path, artifact.manifest.model_copy(update={"files": files})).table_files(table)
 
     def _read(self, group: Group, table: str, part: int, of: int) -> tuple[pl.DataFrame, pl.DataFrame] | None:
         """One table of a part, before and after; None where its files are the same."""
@@ -291,16 +285,6 @@ def _compare_scores(before: pl.Series, after: pl.Series, tally: Tally) -> pl.Ser
         own = changed["scorer"] == scorer
         tally.scores[scorer].add(changed["value"].filter(own), became["value"].filter(own))
     return pl.concat([changed["pair"], pairs.added["pair"], pairs.removed["pair"]]).unique()
-
-
-def _uncompressed(path: Path) -> int:
-    """What a table's pages unpack to, from their own headers: what a footer sums up is anybody's word."""
-    with table_errors(path), open(path, "rb") as file:
-        footer = pq.read_metadata(file)
-        groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
-        columns = [group.column(number) for group in groups for number in range(group.num_columns)]
-        places = [(min(c.dictionary_page_offset or c.data_page_offset, c.data_page_offset), c) for c in columns]
-        return sum(read_chunk(file.fileno(), start, c.total_compressed_size).unpacked for start, c in places)
 
 
 def _frame(path: Path, table: str, part: int, of: int) -> pl.DataFrame:

@@ -52,7 +52,7 @@ _WORTH_A_LOOK = 1 << 20
 _COLUMNS = {table: dict(pl.DataFrame(schema.empty_table()).schema) for table, schema in SCHEMAS.items()}
 
 
-def check_footer(path: Path, rows: int | None, table: str | None = None) -> None:
+def check_footer(path: Path, rows: int | None, table: str | None = None) -> int:
     """Refuse a file with a row group that would fill the memory, with other columns, or that is no Parquet file.
 
     Args:
@@ -60,11 +60,16 @@ def check_footer(path: Path, rows: int | None, table: str | None = None) -> None
         rows: how many rows the manifest says it has; None where it doesn't say.
         table: the table whose columns it has to have, in any order and as any writer writes them; None for any.
 
+    Returns:
+        Bytes of its pages once they are decompressed.
+
     Raises:
         IntegrityError: saying what is wrong.
     """
-    if fault := table_fault(path, rows, table, exact=False):
-        raise IntegrityError(fault[1], where=str(path), remedy="Restore it from its store")
+    try:
+        return _check(path, rows, table, exact=False)
+    except _Refused as error:
+        raise IntegrityError(error.args[1], where=str(path), remedy="Restore it from its store") from None
 
 
 def table_fault(path: Path, rows: int | None, table: str | None, *, exact: bool = True) -> tuple[str, str] | None:
@@ -84,8 +89,6 @@ def table_fault(path: Path, rows: int | None, table: str | None, *, exact: bool 
         _check(path, rows, table, exact)
     except _Refused as error:
         return error.args
-    except UNREADABLE as error:
-        return "unreadable_table", f"is no Parquet file that can be read ({reason(error)})"
     return None
 
 
@@ -94,7 +97,14 @@ class _Refused(Exception):
         super().__init__(kind, what)
 
 
-def _check(path: Path, rows: int | None, table: str | None, exact: bool) -> None:
+def _check(path: Path, rows: int | None, table: str | None, exact: bool) -> int:
+    try:
+        return _unpacked_bytes(path, rows, table, exact)
+    except UNREADABLE as error:
+        raise _Refused("unreadable_table", f"is no Parquet file that can be read ({reason(error)})") from None
+
+
+def _unpacked_bytes(path: Path, rows: int | None, table: str | None, exact: bool) -> int:
     size = path.stat().st_size
     with open(path, "rb") as file:
         file.seek(max(0, size - 8))
@@ -117,23 +127,24 @@ def _check(path: Path, rows: int | None, table: str | None, exact: bool) -> None
                 raise _Refused("wrong_count", f"holds {metadata.num_rows} rows, not the {rows} that are recorded")
             if metadata.num_row_groups > max(1, metadata.num_rows):
                 raise _Refused("unsafe_table", "has more row groups than rows")
-        total = 0
+        total = unpacked = 0
         for number in range(metadata.num_row_groups):
             group = metadata.row_group(number)
-            found = _group_bytes(path, file.fileno(), group, number, size)
-            total += found
+            found, pages = _group_bytes(path, file.fileno(), group, number, size)
+            total, unpacked = total + found, unpacked + pages
             if found > MOST_GROUP_BYTES or total > max(FREE_BYTES, MOST_EXPANSION * size):
                 what = f"unfolds from {size:,} bytes to {total:,} or more, too many to be read safely"
                 raise _Refused("unsafe_table", what)
         if sum(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)) != metadata.num_rows:
             raise _Refused("wrong_count", "its row groups do not have the rows that it says it has")
+    return unpacked
 
 
-def _group_bytes(path: Path, file: int, group: Any, number: int, size: int) -> int:
-    """What a row group takes in memory, in bytes."""
+def _group_bytes(path: Path, file: int, group: Any, number: int, size: int) -> tuple[int, int]:
+    """What a row group takes in memory, and what its pages do, in bytes."""
     if not group.num_rows:
-        return 0
-    taken, looked_up = 0, dict[str, Chunk]()
+        return 0, 0
+    taken, unpacked, looked_up = 0, 0, dict[str, Chunk]()
     for column in (group.column(index) for index in range(group.num_columns)):
         first = min(column.data_page_offset, column.dictionary_page_offset or column.data_page_offset)
         if column.physical_type not in _KINDS:
@@ -144,6 +155,7 @@ def _group_bytes(path: Path, file: int, group: Any, number: int, size: int) -> i
         if chunk.values != column.num_values:
             raise _Refused("unsafe_table", "its pages do not hold the values that its footer counts")
         taken += chunk.unpacked + _VALUE_BYTES * chunk.values
+        unpacked += chunk.unpacked
         if column.physical_type == "BYTE_ARRAY" and chunk.looked_up:
             looked_up[column.path_in_schema] = chunk
     for name, chunk in looked_up.items():
@@ -151,7 +163,7 @@ def _group_bytes(path: Path, file: int, group: Any, number: int, size: int) -> i
             break
         most = chunk.looked_up * chunk.dictionary  # every reference to the longest text
         taken += most if most <= _WORTH_A_LOOK else _text_bytes(path, number, name)
-    return taken
+    return taken, unpacked
 
 
 def _text_bytes(path: Path, number: int, column: str) -> int:
