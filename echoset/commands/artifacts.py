@@ -128,12 +128,15 @@ def show(
     artifact: ArtifactRef,
     rows: Annotated[int, typer.Option("--rows", min=0, help="Labels to print.")] = 3,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Say what an artifact is, and print its first labels."""
     from datasets_cards import Artifact, resolve_ref
     from datasets_cards.comparing.words import visible
 
-    opened = Artifact.open(resolve_ref(artifact))
+    with stages(quiet or as_json) as say:
+        say(f"opening {artifact}")
+        opened = Artifact.open(resolve_ref(artifact))
     labels = list(islice(opened.iter_labels(), rows))
     if as_json:
         print(

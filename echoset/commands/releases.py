@@ -36,7 +36,7 @@ def publish(
 ) -> None:
     """Publish an artifact as a version that never changes.
 
-    One commit on top of the newest state, then its tag, then a look at what the store holds. What changed since the
+    One commit on top of the newest state, a look at what the store then holds, and its tag. What changed since the
     newest version decides the step: patch (same rows), minor (rows added), major (rows changed or removed).
     """
     from datasets_cards import publish as run
@@ -86,12 +86,16 @@ def pull(
 
 
 def versions(
-    dataset: Annotated[str, typer.Argument(help="hub:ORG/NAME, or STORE/NAME in a folder.")], as_json: Json = False
+    dataset: Annotated[str, typer.Argument(help="hub:ORG/NAME, or STORE/NAME in a folder.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """List the versions of a dataset, oldest first."""
     from datasets_cards import history
 
-    manifests = history(dataset)
+    with stages(quiet or as_json) as say:
+        say(f"reading the versions of {dataset}")
+        manifests = history(dataset)
     if as_json:
         records = [
             {
